@@ -25,10 +25,10 @@ export function parseDuration(text: string): Duration | null {
 
 /** A plan field that holds a duration; stays text in the JSON Schema. */
 export const durationField = z
-  .string()
+  .string({ error: `want ${DURATION_ALLOWED}` })
   .refine((text) => parseDuration(text) !== null, { error: `want ${DURATION_ALLOWED}` })
-  .transform((text): Duration => parseDuration(text) as Duration)
-  .meta({ description: DURATION_ALLOWED });
+  .meta({ description: DURATION_ALLOWED, pattern: `${PATTERN.source}|^forever$` })
+  .transform((text): Duration => parseDuration(text) as Duration);
 
 /** The largest two units, for people: `2d 3h`, `45s`. */
 export function formatSeconds(seconds: number): string {

@@ -4,7 +4,8 @@ import { sizeField } from '#core/size';
 
 /**
  * The plan's shape (DESIGN section 9): fixed; add to it, rename nothing. Every object is strict, so a typing error is
- * an error and not a default. What a later version fills is accepted here and refused by `core/plan-support`.
+ * an error and not a default. What a later version fills is accepted here and refused by `core/plan-support`; what a
+ * shape cannot say is in `core/plan-rules`. Descriptions become the editors' help (`core/plan-json-schema`).
  */
 
 /** Names become parts of keys and file names. */
@@ -16,9 +17,13 @@ const nameField = z
 const secretText = z.string().min(1).meta({ description: 'may contain ${NAME}, taken from the environment' });
 
 const percentField = z
-  .string()
-  .regex(/^\d{1,3}(?:\.\d+)?%$/, { error: 'want a percentage such as 80%' })
+  .string({ error: 'want a percentage such as 80%' })
+  .regex(/^(?:100(?:\.0+)?|\d{1,2}(?:\.\d+)?)%$/, { error: 'want a percentage such as 80%' })
   .transform((text) => Number(text.slice(0, -1)) / 100);
+
+const cronField = z.string().min(1).meta({
+  description: 'five fields in the plan’s timezone: minute hour day-of-month month day-of-week, as "0 2 * * *"',
+});
 
 const commands = z.array(z.string().min(1));
 
@@ -26,7 +31,14 @@ const encryptionField = z.union(
   [
     z.literal('none'),
     z.strictObject({
-      recipients: z.array(z.string().min(1)).min(1).meta({ description: 'age1…, ssh-ed25519 …, or "gpg:ID"' }),
+      recipients: z
+        .array(
+          z.string().regex(/^(?:age1[0-9a-z]{10,}|ssh-(?:ed25519|rsa) \S+.*|gpg:\S.*)$/, {
+            error: 'want a public key: age1…, ssh-ed25519 …, ssh-rsa …, or "gpg:ID"',
+          }),
+        )
+        .min(1)
+        .meta({ description: 'public keys: age1…, ssh-ed25519 …, or "gpg:ID"; two, one of them kept elsewhere' }),
       identity: z
         .union(
           [
@@ -36,47 +48,68 @@ const encryptionField = z.union(
           ],
           { error: 'want { file: PATH }, { env: NAME } or { secret: ARN }' },
         )
-        .optional(),
+        .optional()
+        .meta({ description: 'the private key; read by prove, restore and drill only' }),
     }),
   ],
   { error: 'want { recipients: [age1…], identity: { file: PATH } } or the single word none' },
 );
 
+const replicaField = z
+  .strictObject({
+    region: z.string().min(1).optional(),
+    account: z.string().min(1).optional(),
+    vault: nameField.optional(),
+    lag: durationField.optional(),
+    concurrent: z.int().min(1).max(64).optional(),
+  })
+  .meta({ description: 'a second copy: in another region or account, or in another vault of this plan' });
+
 const s3Vault = z.strictObject({
-  s3: z.string().min(3),
-  prefix: z.string().optional(),
-  region: z.string().optional(),
-  endpoint: z.url().optional(),
+  s3: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$/, {
+    error: 'want the name of a bucket, such as archon72-backups',
+  }),
+  prefix: z
+    .string()
+    .regex(/^(?!\.)[A-Za-z0-9._-]+(?:\/(?!\.)[A-Za-z0-9._-]+)*$/, {
+      error: 'want a path inside the bucket such as prod or team/prod, of [A-Za-z0-9._-], no / at its ends',
+    })
+    .optional()
+    .meta({ description: 'where in the bucket the vault lies' }),
+  region: z.string().min(1).optional(),
+  endpoint: z
+    .url({ protocol: /^https?$/, error: 'want a URL such as https://sgp1.example.com' })
+    .optional()
+    .meta({ description: 'of an S3-compatible store; not needed for AWS' }),
   accessKeyId: secretText.optional(),
   secretAccessKey: secretText.optional(),
-  sse: z.enum(['AES256', 'kms']).optional(),
-  existing: z.boolean().optional(),
-  lock: z.enum(['governance', 'compliance']).optional(),
-  lockFor: durationField.optional(),
+  sse: z.enum(['AES256', 'kms']).optional().meta({ description: 'encryption by the store, on top of the seal' }),
+  existing: z.boolean().optional().meta({ description: 'the stack does not make this bucket' }),
+  lock: z.enum(['governance', 'compliance']).optional().meta({ description: 'Object Lock, per object' }),
+  lockFor: durationField.optional().meta({ description: 'lock of what is kept for ever, renewed; 1y unless told' }),
   capacity: sizeField.optional(),
-  replica: z
-    .strictObject({
-      region: z.string().optional(),
-      account: z.string().optional(),
-      vault: nameField.optional(),
-      lag: durationField.optional(),
-      concurrent: z.int().min(1).max(64).optional(),
-    })
-    .optional(),
+  replica: replicaField.optional(),
 });
 const diskVault = z.strictObject({
-  disk: z.string().min(1),
-  capacity: sizeField.optional(),
-  replica: s3Vault.shape.replica,
+  disk: z.string().min(1).meta({ description: 'a directory' }),
+  capacity: sizeField.optional().meta({ description: 'what of the disk the vault may fill' }),
+  replica: replicaField.optional(),
 });
 
 const tierField = z.strictObject({
-  keep: z.union([durationField, z.strictObject({ versions: z.int().min(1) })], {
-    error: 'want a duration such as 4w, or {versions: 10}',
-  }),
-  class: z.enum(['standard', 'infrequent', 'archive-instant', 'archive', 'deep-archive']).optional(),
-  after: durationField.optional(),
-  every: durationField.optional(),
+  keep: z
+    .union([durationField, z.strictObject({ versions: z.int().min(1) })], {
+      error: 'want a duration such as 4w, or {versions: 10}',
+    })
+    .meta({ description: 'a duration such as 30d, forever, or { versions: 10 }' }),
+  class: z
+    .enum(['standard', 'infrequent', 'archive-instant', 'archive', 'deep-archive'])
+    .optional()
+    .meta({ description: 'storage class in S3' }),
+  after: durationField.optional().meta({ description: 'archive and deep-archive: moved there when so old; 30d' }),
+  every: durationField
+    .optional()
+    .meta({ description: 'one backup of this tier per period; for names other than hourly … yearly' }),
 });
 
 const walField = z.strictObject({
@@ -88,18 +121,32 @@ const walField = z.strictObject({
 
 export const postgresSettings = z.strictObject({
   url: secretText,
-  tables: z.array(z.string().min(1)).min(1).optional(),
+  tables: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .meta({ description: 'the whole schema, and the data of these tables only' }),
   mode: z.enum(['dump', 'physical']).optional(),
-  jobs: z.int().min(1).max(64).optional(),
+  jobs: z.int().min(1).max(64).optional().meta({ description: 'dump and restore in parallel, through a directory' }),
   schemaOnly: z.boolean().optional(),
-  databases: z.literal('all').optional(),
-  globals: z.boolean().optional(),
-  partial: z.boolean().optional(),
-  fingerprint: z.enum(['content', 'counts']).optional(),
-  version: z.union([z.string(), z.int()]).optional(),
+  databases: z.literal('all', { error: 'want all, or leave it out' }).optional(),
+  globals: z.boolean().optional().meta({ description: 'roles and tablespaces too' }),
+  partial: z.boolean().optional().meta({ description: 'with tables: these tables alone, without the schema around' }),
+  fingerprint: z
+    .enum(['content', 'counts'])
+    .optional()
+    .meta({ description: 'content compares every value; counts only the number of rows' }),
+  version: z
+    .union([z.string(), z.int()], { error: 'want a major version such as 16' })
+    .optional()
+    .meta({ description: 'major version of the server' }),
   packages: z.array(z.string()).optional(),
-  bin: z.string().optional(),
-  exec: z.array(z.string().min(1)).min(1).optional(),
+  bin: z.string().min(1).optional().meta({ description: 'directory of pg_dump, pg_restore, initdb' }),
+  exec: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .meta({ description: 'put before pg_dump and psql, as [docker, exec, -i, db]' }),
   wal: walField.optional(),
 });
 
@@ -113,8 +160,8 @@ export const sqliteSettings = z.strictObject({ file: z.string().min(1) });
 export const filesSettings = z.strictObject({
   paths: z.array(z.string().min(1)).min(1),
   exclude: z.array(z.string().min(1)).optional(),
-  sanitise: z.boolean().optional(),
-  onChange: z.boolean().optional(),
+  sanitise: z.boolean().optional().meta({ description: 'leaves out *.env, *secret* and keys' }),
+  onChange: z.boolean().optional().meta({ description: 'a backup only when something changed' }),
 });
 
 const gitSettings = z.strictObject({ repository: secretText });
@@ -122,6 +169,9 @@ const rdsSettings = z.looseObject({ instance: z.string().optional(), cluster: z.
 
 const severity = z.enum(['critical', 'high', 'medium']);
 
+const probeName = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,63}$/, { error: 'want letters, digits, dashes and underscores, at most 63' });
 const probeField = z.union(
   [
     z.string().min(1),
@@ -139,11 +189,15 @@ const probeField = z.union(
 );
 
 const scheduleField = z.strictObject({
-  cron: z.string().min(1).optional(),
-  every: durationField.optional(),
+  cron: cronField.optional(),
+  every: durationField.optional().meta({ description: 'divides a day, or whole days; counted from midnight' }),
   tier: nameField.optional(),
-  tiers: z.array(nameField).min(1).optional(),
-  to: z.array(nameField).min(1),
+  tiers: z
+    .array(nameField)
+    .min(1)
+    .optional()
+    .meta({ description: 'lowest first; a run belongs to the highest that is due' }),
+  to: z.array(nameField).min(1).meta({ description: 'vaults' }),
   kind: z.enum(['full', 'differential']).optional(),
 });
 
@@ -151,12 +205,13 @@ const proveField = z.union(
   [
     z.enum(['always', 'never']),
     z.strictObject({
-      cron: z.string().min(1).optional(),
+      cron: cronField.optional(),
       with: z
         .union([z.strictObject({ url: secretText }), z.strictObject({ bin: z.string().min(1) })], {
           error: 'want { url: URL } or { bin: DIRECTORY }',
         })
-        .optional(),
+        .optional()
+        .meta({ description: 'a PostgreSQL of your own to restore into' }),
     }),
   ],
   { error: 'want always, never, or { cron, with }' },
@@ -169,16 +224,24 @@ const sourceField = z.strictObject({
   files: filesSettings.optional(),
   git: gitSettings.optional(),
   rds: rdsSettings.optional(),
-  probes: z.record(nameField.or(z.string().regex(/^[A-Za-z0-9_-]{1,63}$/)), probeField).optional(),
+  probes: z
+    .record(probeName, probeField)
+    .optional()
+    .meta({ description: 'queries answered in the snapshot and asked again of the restored copy' }),
   schedule: z.array(scheduleField).min(1),
-  prove: proveField.optional(),
-  drill: z.strictObject({ cron: z.string().min(1), run: commands.optional() }).optional(),
+  prove: proveField.optional().meta({ description: 'always unless told' }),
+  drill: z.strictObject({ cron: cronField, run: commands.optional() }).optional(),
   afterRestore: commands.optional(),
-  objectives: z.strictObject({ rpo: durationField.optional(), rto: durationField.optional() }).optional(),
-  before: commands.optional(),
-  after: commands.optional(),
+  objectives: z
+    .strictObject({
+      rpo: durationField.optional().meta({ description: 'how old the newest proven backup may be' }),
+      rto: durationField.optional().meta({ description: 'how long a restore may take' }),
+    })
+    .optional(),
+  before: commands.optional().meta({ description: 'commands before a capture' }),
+  after: commands.optional().meta({ description: 'commands after a capture; they always run' }),
   runs: z.enum(['here', 'cloud']).optional(),
-  hold: z.boolean().optional(),
+  hold: z.boolean().optional().meta({ description: 'nothing of this source is ever removed' }),
 });
 
 const channel = z.union(
@@ -195,22 +258,32 @@ const alertsField = z.strictObject({
   critical: z.array(channel).optional(),
   high: z.array(channel).optional(),
   medium: z.array(channel).optional(),
-  routes: z.record(z.enum(['failed', 'proof', 'anomaly', 'storage', 'age', 'replication']), severity).optional(),
-  heartbeat: secretText.optional(),
+  routes: z
+    .strictObject({
+      failed: severity.optional(),
+      proof: severity.optional(),
+      anomaly: severity.optional(),
+      storage: severity.optional(),
+      age: severity.optional(),
+      replication: severity.optional(),
+    })
+    .optional()
+    .meta({ description: 'which alarm goes to which channels' }),
+  heartbeat: secretText.optional().meta({ description: 'a URL that is asked for after each good watch' }),
   storageAbove: percentField.optional(),
   escalateAfter: z.int().min(1).optional(),
 });
 
 export const planSchema = z.strictObject({
   version: z.literal(1, { error: 'want 1' }),
-  name: nameField,
-  timezone: z.string().default('UTC'),
-  encryption: encryptionField,
+  name: nameField.meta({ description: 'of the plan; a vault belongs to one plan' }),
+  timezone: z.string().default('UTC').meta({ description: 'of all cron fields and periods, as Europe/Stockholm' }),
+  encryption: encryptionField.meta({ description: 'public keys that backups are sealed for, or the single word none' }),
   vaults: z.record(nameField, z.union([diskVault, s3Vault], { error: 'want { disk: PATH } or { s3: BUCKET }' })),
   tiers: z.record(nameField, tierField),
   sources: z.record(nameField, sourceField),
   alerts: alertsField.optional(),
-  retain: z.strictObject({ cron: z.string().min(1) }).optional(),
+  retain: z.strictObject({ cron: cronField }).optional(),
   kpi: z
     .strictObject({
       success: percentField.optional(),

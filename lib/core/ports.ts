@@ -229,6 +229,11 @@ export interface StreamingEngine {
   check(source: SourceRef, run: RunContext): AsyncIterable<CheckLine>;
   capture(source: SourceRef, run: RunContext): Promise<Capture>;
   /**
+   * Whether the source still holds what `fingerprint` was taken of, for `onChange`. Only engines that can tell without
+   * storing anything have it. Throws as `capture` does.
+   */
+  unchangedSince?(source: SourceRef, fingerprint: unknown, run: RunContext): Promise<boolean>;
+  /**
    * Loads into a scratch engine. Throws `NotProvableHere` when something lacks on this machine, `Disproven` when the
    * backup itself does not load, anything else when the attempt failed.
    */

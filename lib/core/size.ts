@@ -1,5 +1,6 @@
 import * as z from 'zod';
 
+const PATTERN = /^(\d+(?:\.\d+)?)\s?(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$/;
 const BYTES = {
   B: 1,
   KB: 1e3,
@@ -16,16 +17,16 @@ export const SIZE_ALLOWED = 'a size such as 500GB, 2TB or 64MiB';
 
 /** Bytes, or null when the text is no size. */
 export function parseSize(text: string): number | null {
-  const found = /^(\d+(?:\.\d+)?)\s?(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$/.exec(text);
+  const found = PATTERN.exec(text);
   return found ? Math.round(Number(found[1]) * BYTES[found[2] as keyof typeof BYTES]) : null;
 }
 
 /** A plan field that holds a size, given as bytes. */
 export const sizeField = z
-  .string()
+  .string({ error: `want ${SIZE_ALLOWED}` })
   .refine((text) => parseSize(text) !== null, { error: `want ${SIZE_ALLOWED}` })
-  .transform((text): number => parseSize(text) as number)
-  .meta({ description: SIZE_ALLOWED });
+  .meta({ description: SIZE_ALLOWED, pattern: PATTERN.source })
+  .transform((text): number => parseSize(text) as number);
 
 /** For people, in decimal units: `1.2 GB`. */
 export function formatBytes(bytes: number): string {

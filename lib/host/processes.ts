@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { accessSync, constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { Cancelled, CommandFailed, ToolMissing } from '#core/errors';
 import type { Command, Ended, Pipeline, Processes, Service } from '#core/ports';
 
@@ -56,7 +56,7 @@ export function createProcesses(
     for (const child of live) end(child);
   });
 
-  function begin(command: Command, stdio: ('pipe' | 'ignore' | number | Readable)[]): Running {
+  function begin(command: Command, stdio: ('pipe' | 'ignore' | number | Readable)[], unread = false): Running {
     if (signal.aborted) throw new Cancelled('stopped before starting a child', { cause: signal.reason });
     const child = spawn(command.program, command.args, {
       cwd: command.cwd,
@@ -82,10 +82,17 @@ export function createProcesses(
           missing: error.code === 'ENOENT',
         });
       });
-      child.once('close', (code, killedBy) => {
+      const settle = (code: number | null, killedBy: NodeJS.Signals | null): void => {
         live.delete(child);
         resolve({ program: command.program, code, signal: killedBy, stderr: stderr.toString('utf8'), missing: false });
-      });
+      };
+      // Node's `close` waits for stdout too, which in a pipeline is somebody else's to read, or never read at all.
+      if (!unread) child.once('close', settle);
+      else
+        child.once('exit', (code, killedBy) => {
+          if (!child.stderr || child.stderr.closed) settle(code, killedBy);
+          else child.stderr.once('close', () => settle(code, killedBy));
+        });
     });
     return { child, command, ended, stderr: () => stderr.toString('utf8') };
   }
@@ -108,7 +115,14 @@ export function createProcesses(
     const results = await Promise.all(children.map((child) => child.ended));
     const failures = results.flatMap((ended, index) => {
       const error = failureOf(ended, (children[index] as Running).command);
-      return error ? [{ error, pipeBroke: ended.signal === 'SIGPIPE' || /broken pipe|connection reset by peer/i.test(ended.stderr) }] : [];
+      return error
+        ? [
+            {
+              error,
+              pipeBroke: ended.signal === 'SIGPIPE' || /broken pipe|connection reset by peer/i.test(ended.stderr),
+            },
+          ]
+        : [];
     });
     // A child that only lost its reader is not the one to blame.
     const blamed = failures.find((failure) => !failure.pipeBroke) ?? failures[0];
@@ -150,7 +164,8 @@ export function createProcesses(
       if (pumped) input = 'pipe';
       for (const [index, command] of commands.entries()) {
         const last = index === commands.length - 1;
-        const running = begin(command, [input, last ? (io.stdout ?? 'pipe') : 'pipe', 'pipe']);
+        const running = begin(command, [input, last ? (io.stdout ?? 'pipe') : 'pipe', 'pipe'], true);
+        if (last) keepUnread(running.child);
         // Ours must go, or the writer never learns that its reader died.
         if (input instanceof Readable) input.destroy();
         children.push(running);
@@ -163,13 +178,18 @@ export function createProcesses(
       let done = allEnded(children);
       if (pumped && first.stdin) {
         const stdin = first.stdin;
-        const pumping = pump(pumped, stdin);
+        let sourceFailed: Error | null = null;
+        pumped.once('error', (error) => {
+          // The first to fail is told first: an error that the source got from stdin is not its own.
+          if (!stdin.errored) sourceFailed = error;
+        });
+        const pumping = pipeline(pumped, stdin);
         pumping.catch(stop);
         done = Promise.all([pumping, done]).then(
           ([, ended]) => ended,
           async (error: unknown) => {
             // The children's own words explain more than the broken pipe they left.
-            if (pumped.errored) throw pumped.errored;
+            if (!stdin.errored || stdin.errored === sourceFailed) throw sourceFailed ?? error;
             await allEnded(children);
             throw error;
           },
@@ -217,11 +237,15 @@ export function createProcesses(
   };
 }
 
-/** Field 22 of /proc/PID/stat: with the pid it names one process for ever. Null when there is none, or no /proc. */
+/**
+ * Field 22 of /proc/PID/stat: with the pid it names one process for ever. Null when there is none, or no /proc; also
+ * when it has ended and only its parent has not asked how (containers without an init keep such for long).
+ */
 export function processStart(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
   } catch {
     return null;
   }
@@ -274,25 +298,28 @@ function executable(path: string): boolean {
   }
 }
 
+/** Whether a child can inherit the stream whole. What this process has read of it already would be lacking: then it is pumped. */
 function hasDescriptor(stream: Readable): boolean {
-  return typeof (stream as { _handle?: { fd?: unknown } })._handle?.fd === 'number';
+  const descriptor = (stream as { _handle?: { fd?: unknown } | null })._handle?.fd;
+  return typeof descriptor === 'number' && descriptor >= 0 && stream.readableLength === 0 && !stream.readableDidRead;
 }
 
-async function pump(from: Readable, to: Writable): Promise<void> {
-  let broken: Error | null = null;
-  to.on('error', (error) => {
-    broken = error;
-    from.destroy();
-  });
-  try {
-    for await (const chunk of from) {
-      if (broken) throw broken;
-      if (!to.write(chunk)) await Promise.race([once(to, 'drain'), once(to, 'close')]);
-    }
-  } catch (error) {
-    to.destroy();
-    throw broken ?? error;
-  }
-  if (broken) throw broken;
-  to.end();
+interface Unstarted {
+  readonly _handle: { reading: boolean; readStop(): void } | null;
+  readonly _readableState: { reading: boolean };
+}
+
+/**
+ * Leaves a child's stdout in the kernel until somebody reads it or another child inherits it. Of itself Node begins to
+ * read at once (64 KiB that an inheriting child would never see), and empties it when the child exits (all of a short
+ * output). Tried: a pipeline joined 200 ms later lost just that, with exit code 0 everywhere.
+ */
+function keepUnread(child: ChildProcess): void {
+  const stdout = child.stdout as (Readable & Unstarted) | null;
+  if (!stdout?._handle) return;
+  stdout._handle.readStop();
+  stdout._handle.reading = false;
+  stdout._readableState.reading = false;
+  // Takes it off the list of what Node empties at exit.
+  (child.stdio as unknown[])[1] = null;
 }

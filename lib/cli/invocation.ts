@@ -1,0 +1,125 @@
+import { dirname } from 'node:path';
+import { envelope, type Outcome } from '#cli/envelope';
+import { EXIT, type ExitCode, HoldfastError, NotThereYet, UsageError } from '#core/errors';
+import { machineClock } from '#host/clock';
+import { lineLog } from '#host/log';
+import { plainProgress, terminalProgress } from '#host/progress';
+import { type Machine, openWorld, planPath, SecretKeeper, variablesOf, type World } from '#host/world';
+import { finishLeftHooks } from '#jobs/hooks';
+
+/** What touches a source begins with what a killed run left undone: a container that is still stopped. */
+const RUNS = new Set(['backup', 'prove', 'restore']);
+
+export interface GlobalOptions {
+  readonly plan?: string;
+  readonly json?: boolean;
+  readonly debug?: boolean;
+}
+
+/** One call of the command line: its streams, and the exit code it ends with. */
+export class Invocation {
+  exit: ExitCode = EXIT.done;
+  readonly #stop = new AbortController();
+
+  constructor() {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.once(signal, () => this.#stop.abort(new Error(`got ${signal}`)));
+    // A reader that went away (`| head`) is no failure of the command.
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+
+  get terminal(): boolean {
+    return process.stderr.isTTY === true;
+  }
+
+  /** Runs a command's action, prints what it gave back or what went wrong, and keeps its exit code. */
+  async run(command: string, options: GlobalOptions, act: (machine: Machine) => Promise<Outcome>): Promise<void> {
+    const directory = process.cwd();
+    const path = planPath(options.plan, process.env, directory);
+    const secrets = new SecretKeeper(variablesOf(process.env, dirname(path)));
+    const write = (text: string): void => {
+      process.stderr.write(text);
+    };
+    const progress =
+      this.terminal && options.json !== true
+        ? terminalProgress((text) => write(secrets.redact(text)), machineClock)
+        : plainProgress((text) => (options.debug ? write(secrets.redact(text)) : undefined));
+    const log = lineLog(write, (text) => secrets.redact(text), options.debug === true);
+    const machine: Machine = { environment: process.env, directory, signal: this.#stop.signal, log, progress, secrets };
+    let outcome: Outcome;
+    try {
+      outcome = await act(machine);
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) {
+        progress.done();
+        throw error;
+      }
+      if (options.debug) write(`${secrets.redact(error.stack ?? '')}\n`);
+      outcome = { result: null, lines: [], error };
+    }
+    progress.done();
+    const document = envelope(command, machineClock.now(), outcome);
+    this.exit = document.exit;
+    if (options.json) process.stdout.write(`${JSON.stringify(redacted(document, (text) => secrets.redact(text)))}\n`);
+    else for (const line of outcome.lines) process.stdout.write(`${secrets.redact(line)}\n`);
+    for (const warning of document.warnings) if (!options.json) log.warn(warning);
+    if (document.error) {
+      write(
+        secrets.redact(
+          `error: ${document.error.source ? `${document.error.source}: ` : ''}${document.error.message}\n`,
+        ),
+      );
+      if (document.error.hint) write(secrets.redact(`hint: ${document.error.hint}\n`));
+    }
+  }
+
+  /** As `run`, with the plan read and a run's surroundings open. */
+  async withWorld(
+    command: string,
+    options: GlobalOptions,
+    act: (world: World, machine: Machine) => Promise<Outcome>,
+  ): Promise<void> {
+    await this.run(command, options, async (machine) => {
+      const world = await openWorld(machine, planPath(options.plan, process.env, machine.directory));
+      try {
+        const left = RUNS.has(command) ? await finishLeftHooks(world) : [];
+        const outcome = await act(world, machine);
+        return { ...outcome, warnings: [...left, ...(outcome.warnings ?? [])] };
+      } finally {
+        await world.close();
+      }
+    });
+  }
+}
+
+/** Each string of the document by itself: a secret with a quote in it must not break the JSON. */
+function redacted(value: unknown, redact: (text: string) => string): unknown {
+  if (typeof value === 'string') return redact(value);
+  if (Array.isArray(value)) return value.map((one) => redacted(one, redact));
+  if (value !== null && typeof value === 'object')
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, redacted(one, redact)]));
+  return value;
+}
+
+/**
+ * The sources a command is about.
+ * @param all what no name means: every source, or an error that asks for one
+ */
+export function chosenSources(world: World, named: readonly string[], all: boolean): string[] {
+  const known = Object.keys(world.plan.plan.sources);
+  for (const name of named)
+    if (!known.includes(name))
+      throw new UsageError(`no source "${name}" in ${world.plan.file}, want one of ${known.join(', ')}`);
+  if (named.length > 0) return [...new Set(named)];
+  if (all) return known;
+  throw new UsageError(`name a source, or --all for every one: ${known.join(', ')}`);
+}
+
+/** What section 8 fixes and a later version brings. */
+export function notThereYet(command: string): never {
+  throw new NotThereYet(`"holdfast ${command}" is not there yet in this version`, {
+    hint: 'there are now: init check keygen backup list show prove restore ledger status demo',
+  });
+}

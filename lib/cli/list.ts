@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+import type { GlobalOptions, Invocation } from '#cli/invocation';
+import { table } from '#cli/table';
+import { DURATION_ALLOWED, parseDuration } from '#core/duration';
+import { UsageError } from '#core/errors';
+import { formatBytes } from '#core/size';
+import { type ListedLine, listed } from '#jobs/list';
+
+interface Options extends GlobalOptions {
+  readonly since?: string;
+  readonly from?: string;
+}
+
+export function addList(program: Command, invocation: Invocation): void {
+  program
+    .command('list')
+    .description('the backups that exist, newest last')
+    .argument('[source...]')
+    .option('--since <duration>', 'only those of the last 7d, 4w, …')
+    .option('--from <vault>', 'of one vault; without it, of every vault of the plan')
+    .action(async (sources: string[], _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      await invocation.withWorld('list', options, async (world) => {
+        const listing = await listed(
+          { sources, since: sinceOf(options.since, world.run.clock.now()), from: options.from ?? null },
+          world,
+        );
+        return {
+          result: { backups: listing.backups },
+          lines: listing.backups.length > 0 ? table(HEADER, listing.backups.map(row)) : ['no backups'],
+          warnings: listing.warnings,
+          error: listing.error,
+        };
+      });
+    });
+}
+
+const HEADER = ['source', 'id', 'kind', 'tier', 'vault', 'snapshot at', 'size', 'proof', 'expires'];
+
+function row(one: ListedLine): string[] {
+  return [
+    one.source,
+    one.id,
+    one.kind,
+    one.tier,
+    one.vault,
+    one.snapshotAt,
+    formatBytes(one.bytes),
+    one.proof,
+    one.expires ?? 'never',
+  ];
+}
+
+function sinceOf(text: string | undefined, now: Date): Date | null {
+  if (text === undefined) return null;
+  const duration = parseDuration(text);
+  if (!duration) throw new UsageError(`--since: got "${text}", want ${DURATION_ALLOWED}`);
+  return Number.isFinite(duration.seconds) ? new Date(now.getTime() - duration.seconds * 1000) : null;
+}

@@ -1,0 +1,124 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { addBackup } from '#cli/backup';
+import { addCheck } from '#cli/check';
+import { addDemo } from '#cli/demo';
+import { envelope } from '#cli/envelope';
+import { addInit } from '#cli/init-command';
+import { type GlobalOptions, Invocation, notThereYet } from '#cli/invocation';
+import { addKeygen } from '#cli/keygen';
+import { addLedger } from '#cli/ledger';
+import { addList } from '#cli/list';
+import { addProve } from '#cli/prove';
+import { addRestore } from '#cli/restore';
+import { addShow } from '#cli/show';
+import { addStatus } from '#cli/status';
+import { EXIT, UsageError } from '#core/errors';
+
+/** Fixed by section 8, filled by later versions. */
+const LATER = [
+  'drill',
+  'retain',
+  'hold',
+  'release',
+  'replicate',
+  'report',
+  'runbook',
+  'wal',
+  'watch',
+  'serve',
+  'schedule',
+  'pause',
+  'resume',
+  'ack',
+  'cost',
+  'alerts',
+  'repair',
+];
+
+const EXIT_TABLE = `
+exit codes:
+  0  done, and what was asked for holds
+  1  the operation failed
+  2  the command line or the plan is wrong
+  3  unhealthy, only partly done, or not yet possible
+  4  busy: somebody holds the lease
+  5  disproven: restored, and not equal
+  6  not provable here: says what is lacking`;
+
+/** Reads the arguments, runs one command, and gives the exit code back. Nothing else ends the process. */
+export async function main(args: readonly string[]): Promise<number> {
+  const invocation = new Invocation();
+  const program = new Command('holdfast')
+    .description('Backups that prove themselves: each one is restored and compared before it is called good.')
+    .version(version())
+    .option('--plan <file>', 'the plan; else $HOLDFAST_PLAN, else ./holdfast.yaml')
+    .option('--json', 'one JSON document on stdout')
+    .option('--debug', 'more words and stack traces on stderr')
+    .addHelpText('after', EXIT_TABLE)
+    .showHelpAfterError('(holdfast --help lists the commands)')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'error: ')) })
+    .exitOverride();
+  for (const add of [
+    addInit,
+    addCheck,
+    addKeygen,
+    addBackup,
+    addList,
+    addShow,
+    addProve,
+    addRestore,
+    addStatus,
+    addLedger,
+    addDemo,
+  ])
+    add(program, invocation);
+  for (const name of LATER)
+    program
+      .command(name, { hidden: true })
+      .argument('[anything...]')
+      .allowUnknownOption()
+      .action(async (_anything: string[], _options: unknown, command: Command) => {
+        await invocation.run(name, command.optsWithGlobals<GlobalOptions>(), async () => notThereYet(name));
+      });
+  for (const command of program.commands) {
+    command
+      .option('--plan <file>', 'the plan')
+      .option('--json', 'one JSON document on stdout')
+      .option('--debug', 'more words');
+    command.exitOverride();
+  }
+  // The bare command shows how things stand.
+  const given = namesCommand(args) ? args : [...args, 'status'];
+  try {
+    await program.parseAsync([...given], { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.done;
+      if (args.includes('--json')) printUsageError(args, error);
+      return EXIT.usage;
+    }
+    process.stderr.write(
+      `error: a defect of Holdfast: ${error instanceof Error ? (args.includes('--debug') ? error.stack : error.message) : String(error)}\nhint: run it again with --debug and report what it prints\n`,
+    );
+    return EXIT.failed;
+  }
+  return invocation.exit;
+}
+
+function namesCommand(args: readonly string[]): boolean {
+  const rest = args.filter((_one, index) => args[index - 1] !== '--plan');
+  return rest.some((one) => !one.startsWith('-') || ['--help', '-h', '--version', '-V'].includes(one));
+}
+
+/** Scripts that asked for JSON get it for a wrong command line too. */
+function printUsageError(args: readonly string[], error: CommanderError): void {
+  const command = args.find((one) => !one.startsWith('-')) ?? 'status';
+  const usage = new UsageError(error.message.replace(/^error: /, ''), { hint: 'holdfast --help lists the commands' });
+  process.stdout.write(`${JSON.stringify(envelope(command, new Date(), { result: null, lines: [], error: usage }))}\n`);
+}
+
+function version(): string {
+  const packageFile = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,137 @@
+import type { Command } from 'commander';
+import type { Outcome } from '#cli/envelope';
+import { type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
+import { formatSeconds } from '#core/duration';
+import { UsageError } from '#core/errors';
+import type { SourceRef, Vault } from '#core/ports';
+import { formatBytes } from '#core/size';
+import { engineNamed, type Machine, openBareWorld } from '#host/world';
+import { homeVault } from '#jobs/home';
+import { chooseBackup, parseMoment, type RestoreAsk, type RestoreWorld, restore, restoreSteps } from '#jobs/restore';
+
+interface Options extends GlobalOptions {
+  readonly to?: string;
+  readonly at?: string;
+  readonly id?: string;
+  readonly point?: string;
+  readonly only?: string[];
+  readonly from?: string;
+  readonly vault?: string;
+  readonly identity?: string;
+  readonly unproven?: boolean;
+  readonly overwrite?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export function addRestore(program: Command, invocation: Invocation): void {
+  const command = program
+    .command('restore')
+    .description('give the newest proven backup back, compared before it says so')
+    .argument('<source>')
+    .requiredOption('--to <target>', 'postgres://…/new, redis://…, env:NAME, or a path')
+    .option('--at <time>', 'the newest one not after this time, with offset: 2026-11-21T02:30:00Z')
+    .option('--id <id>', 'this one')
+    .option('--point <name>', 'the one taken with backup --point NAME')
+    .option('--only <name...>', 'only these tables, paths or databases')
+    .option('--from <vault>', 'from this vault of the plan')
+    .option('--vault <url>', "without a plan: the vault's directory or s3://bucket/prefix")
+    .option('--identity <file>', 'without a plan: the age identity')
+    .option('--unproven', 'also a backup that no proof speaks for')
+    .option('--overwrite', 'replace what is at the target; the old is kept aside where the engine can')
+    .option('--dry-run', 'show the steps, the bytes and the expected time');
+  for (const later of ['lsn', 'name', 'xid', 'timeline'])
+    command.option(`--${later} <value>`, 'point in time: not there yet');
+  command.action(async (source: string, _options: unknown, self: Command) => {
+    const options = self.optsWithGlobals<Options>();
+    for (const later of ['lsn', 'name', 'xid', 'timeline'])
+      if (self.getOptionValue(later) !== undefined) notThereYet(`restore --${later}`);
+    if (options.vault !== undefined) {
+      const { vault: url, identity } = options;
+      await invocation.run('restore', options, async (machine) => {
+        const world = await openBareWorld(machine, url, identity ?? null);
+        try {
+          return await give(source, options, null, world.vault, world, machine);
+        } finally {
+          await world.close();
+        }
+      });
+      return;
+    }
+    await invocation.withWorld('restore', options, async (world, machine) => {
+      const vault = await homeVault(source, options.from ?? null, world);
+      const known = world.plan.plan.sources[source] !== undefined;
+      return give(
+        source,
+        options,
+        known ? world.source(source) : null,
+        vault,
+        { ...world, engine: engineNamed },
+        machine,
+      );
+    });
+  });
+}
+
+async function give(
+  source: string,
+  options: Options,
+  settings: SourceRef | null,
+  vault: Vault,
+  world: RestoreWorld,
+  machine: Machine,
+): Promise<Outcome> {
+  if ([options.at, options.id, options.point].filter((one) => one !== undefined).length > 1)
+    throw new UsageError('--at, --id and --point exclude each other');
+  const ask: RestoreAsk = {
+    source,
+    id: options.id ?? null,
+    at: options.at === undefined ? null : parseMoment(options.at),
+    point: options.point ?? null,
+    unproven: options.unproven === true,
+    only: options.only ?? [],
+    overwrite: options.overwrite === true,
+  };
+  const { target, shown, warnings } = targetOf(options.to as string, machine);
+  const choice = await chooseBackup(ask, vault);
+  if (options.dryRun) {
+    const steps = await restoreSteps(choice, ask, shown, vault);
+    return {
+      result: { source, target: shown, seconds: 0, verified: false, ...steps },
+      lines: [
+        `would restore ${source} ${steps.id} (${choice.manifest.snapshotAt}): ${formatBytes(steps.bytes)} stored, ${formatBytes(steps.plainBytes)} plain`,
+        ...steps.steps.map((step, index) => `${index + 1}. ${step}`),
+        steps.expectedSeconds === null
+          ? 'how long it takes is not known: it was never restored'
+          : `about ${formatSeconds(Math.max(steps.expectedSeconds, 1))}, as its last proof took`,
+      ],
+      warnings: [...warnings, ...choice.warnings],
+    };
+  }
+  const result = await restore(choice, ask, target, settings, vault, world);
+  return {
+    result: { source, id: result.id, target: result.target, seconds: result.seconds, verified: result.verified },
+    lines: [
+      `restored ${source} ${result.id} to ${result.target} in ${formatSeconds(result.seconds)}${result.verified ? ', compared and equal' : ''}`,
+    ],
+    warnings: [...warnings, ...result.warnings],
+  };
+}
+
+/** `env:NAME` keeps a password out of the process list; one that is there already is taken out of all that is printed. */
+function targetOf(text: string, machine: Machine): { target: string; shown: string; warnings: string[] } {
+  if (text.startsWith('env:')) {
+    const name = text.slice(4);
+    return { target: machine.secrets.reveal(`\${${name}}`), shown: text, warnings: [] };
+  }
+  const password = /^[a-z]+:\/\/[^/@:]*:([^@]+)@/.exec(text)?.[1];
+  if (password === undefined) return { target: text, shown: text, warnings: [] };
+  machine.secrets.keep(password);
+  process.title = 'holdfast restore';
+  return {
+    target: text,
+    shown: text.replace(`:${password}@`, ':***@'),
+    warnings: [
+      'a password in --to is seen by every user of this machine and kept in the shell history: --to env:NAME hides it',
+    ],
+  };
+}

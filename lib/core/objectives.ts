@@ -1,0 +1,112 @@
+import { formatSeconds } from '#core/duration';
+import type { Source } from '#core/plan';
+import type { ProofState } from '#core/proof';
+import { longestGapSeconds, nextRun } from '#core/schedule';
+
+/** What a source promises. */
+export interface Objectives {
+  readonly rpoSeconds: number;
+  /** The plan says none: two of the longest intervals between runs, and an hour. */
+  readonly rpoIsDefault: boolean;
+  /** Null: the plan says none. */
+  readonly rtoSeconds: number | null;
+}
+
+export function objectivesOf(source: Pick<Source, 'schedule' | 'objectives'>): Objectives {
+  const rpo = source.objectives?.rpo;
+  return {
+    rpoSeconds: rpo?.seconds ?? 2 * longestGapSeconds(source.schedule) + 3600,
+    rpoIsDefault: rpo === undefined,
+    rtoSeconds: source.objectives?.rto?.seconds ?? null,
+  };
+}
+
+/** The first run that any of the source's schedules has after `since`: nothing rings before (I10). */
+export function firstDueRun(source: Pick<Source, 'schedule'>, zone: string, since: Date): Date {
+  return new Date(Math.min(...source.schedule.map((schedule) => nextRun(schedule, zone, since).getTime())));
+}
+
+/** What the vaults and ledgers tell about one source. */
+export interface History {
+  /** `firstDueRun` after the source came into the plan. */
+  readonly firstDue: Date;
+  readonly newestProven: { readonly id: string; readonly snapshotAt: Date } | null;
+  /** The last time a run found the source equal to its newest proven backup (an `unchanged` entry). */
+  readonly unchangedAt: Date | null;
+  /** The newest backup whatever its proof; it may be the newest proven one. */
+  readonly newest: { readonly id: string; readonly snapshotAt: Date; readonly proof: ProofState } | null;
+  /** Why the newest is inconclusive or disproven, in the proof's words. */
+  readonly reason: string | null;
+  /** The last measured restore or proof, in seconds. */
+  readonly restoreSeconds: number | null;
+}
+
+/** One line about a source, for people. */
+export interface Finding {
+  readonly message: string;
+  /** Whether it makes the source unhealthy (exit 3); else it is only said. */
+  readonly rings: boolean;
+}
+
+export interface Judgement {
+  readonly healthy: boolean;
+  /** Since the source last equalled a proven backup; since the newest stored one with `prove: never`. Null = none. */
+  readonly ageSeconds: number | null;
+  readonly findings: readonly Finding[];
+}
+
+/** A vault's clock and this one's may differ a little. */
+const CLOCK_TOLERANCE_SECONDS = 300;
+
+/** Whether a source keeps its promise now (I4). */
+export function judge(
+  source: Pick<Source, 'schedule' | 'objectives' | 'prove'>,
+  history: History,
+  now: Date,
+): Judgement {
+  const objectives = objectivesOf(source);
+  const byChoice = source.prove === 'never';
+  const { newest, newestProven } = history;
+  const stored = newest && newest.proof !== 'disproven' ? newest : null;
+  const counts = byChoice ? latest(stored, newestProven) : newestProven;
+  const equalAt = counts === null ? null : later(counts.snapshotAt, history.unchangedAt);
+  const ageSeconds = equalAt === null ? null : (now.getTime() - equalAt.getTime()) / 1000;
+  const findings: Finding[] = [];
+  const say = (rings: boolean, message: string) => findings.push({ rings, message });
+
+  if (byChoice) say(false, 'unproven by choice (prove: never)');
+  if (ageSeconds === null) {
+    const waiting = now < history.firstDue;
+    const what = byChoice ? 'nothing stored yet' : newest ? 'nothing proven yet' : 'no backup yet';
+    say(!waiting, waiting ? `${what}, first run due ${history.firstDue.toISOString()}` : what);
+  } else if (ageSeconds > objectives.rpoSeconds) {
+    const rpo = `${formatSeconds(objectives.rpoSeconds)}${objectives.rpoIsDefault ? ' (default)' : ''}`;
+    say(
+      true,
+      `newest ${byChoice ? '' : 'proven '}backup is ${formatSeconds(ageSeconds)} old, older than its RPO ${rpo}`,
+    );
+  } else if (ageSeconds < -CLOCK_TOLERANCE_SECONDS) {
+    say(true, `newest backup lies ${formatSeconds(-ageSeconds)} in the future: a clock is wrong`);
+  }
+  if (newest && newest.id !== newestProven?.id) {
+    const because = history.reason === null ? '' : `: ${history.reason}`;
+    if (newest.proof === 'disproven') say(true, `newest backup ${newest.id} is disproven${because}`);
+    if (newest.proof === 'inconclusive') say(false, `newest backup ${newest.id} cannot be proven here${because}`);
+    if (newest.proof === 'unproven' && !byChoice) say(false, `newest backup ${newest.id} is not proven yet`);
+  }
+  const { rtoSeconds } = objectives;
+  if (rtoSeconds !== null && history.restoreSeconds !== null && history.restoreSeconds > rtoSeconds) {
+    const took = formatSeconds(history.restoreSeconds);
+    say(true, `the last restore took ${took}, longer than its RTO ${formatSeconds(rtoSeconds)}`);
+  }
+  return { healthy: !findings.some(({ rings }) => rings), ageSeconds, findings };
+}
+
+function later(a: Date, b: Date | null): Date {
+  return b !== null && b > a ? b : a;
+}
+
+function latest<T extends { readonly snapshotAt: Date }>(a: T | null, b: T | null): T | null {
+  if (a === null || b === null) return a ?? b;
+  return a.snapshotAt >= b.snapshotAt ? a : b;
+}

@@ -1,0 +1,109 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CommandFailed, Disproven, HoldfastError, IdentityWrong, KeysMissing, NotProvableHere, SourceUnreachable } from '#core/errors';
+import type { Command, OpenBackup, PlainBytes, RunContext } from '#core/ports';
+import { type Access, clientCommand } from '#engines/postgres/access';
+import type { Fingerprint } from '#engines/postgres/fingerprint';
+import { lackingSpace } from '#engines/postgres/scratch-cluster';
+
+/** Above it, one transaction would need more locks than a server has; below, `-1` lets COPY skip the WAL. */
+const MOST_TABLES_AT_ONCE = 2000;
+
+/**
+ * Feeds one dump to pg_restore. Success = its exit code 0 *and* every byte accounted for.
+ * @param artifact the database's artifact
+ * @throws Disproven the bytes, or what they say, do not load · NotProvableHere something lacks in the server loaded into
+ */
+export async function loadDump(
+  backup: OpenBackup,
+  fingerprint: Fingerprint,
+  artifact: string,
+  access: Access,
+  pgRestore: string,
+  options: readonly string[],
+  run: RunContext,
+): Promise<void> {
+  const print = fingerprint.databases.find((one) => one.artifact === artifact);
+  const tables = print ? print.tables.length + print.relations.length : 0;
+  const plain = await backup.open(artifact);
+  if (fingerprint.format === 'custom') {
+    const atOnce = tables <= MOST_TABLES_AT_ONCE ? ['--single-transaction'] : ['--exit-on-error'];
+    await feed(plain, clientCommand(access, pgRestore, [...atOnce, ...options]), run);
+    return;
+  }
+  const folder = join(run.scratch, `${artifact}-unpacked`);
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    await feed(plain, { program: 'tar', args: ['-C', folder, '-xf', '-'] }, run);
+    try {
+      await run.processes.run(
+        clientCommand(access, pgRestore, ['--exit-on-error', '-j', String(fingerprint.jobs), ...options, folder]),
+      );
+    } catch (error) {
+      throw loadFailure(error);
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Gives an artifact's plain bytes to a command's stdin. The command's failure and the bytes' failure are told apart. */
+export async function feed(plain: PlainBytes, command: Command, run: RunContext): Promise<void> {
+  plain.whole.catch(() => undefined);
+  const pipeline = run.processes.pipe([command], { stdin: plain.bytes });
+  pipeline.stdout?.resume();
+  try {
+    await pipeline.done;
+  } catch (error) {
+    // Damaged bytes end as a client's complaint about its input: the bytes' own verdict says more.
+    const timer = setTimeout(() => plain.stop(), 5000);
+    const verdict = await plain.whole.then(
+      () => null,
+      (reason: unknown) => reason,
+    );
+    clearTimeout(timer);
+    if (verdict instanceof Disproven || verdict instanceof IdentityWrong || verdict instanceof KeysMissing) throw verdict;
+    throw loadFailure(error);
+  }
+  await plain.whole;
+}
+
+/** What the end of pg_restore means for a backup. */
+function loadFailure(error: unknown): unknown {
+  if (!(error instanceof CommandFailed)) return error;
+  const said = error.stderr;
+  const lacking = lackingHere(said);
+  if (lacking) return lacking;
+  if (error.exitCode === null) return error;
+  if (/server closed the connection|terminating connection|connection to server/.test(said))
+    return new SourceUnreachable(`the server that was loaded into went away: ${error.message}`, { cause: error });
+  return new Disproven(`the backup does not load: ${error.message}`, {
+    cause: error,
+    hint: 'take a new backup now; this one stays as it is',
+  });
+}
+
+/** Null when what pg_restore said is about the backup and not about the server it was loaded into. */
+export function lackingHere(said: string): HoldfastError | null {
+  const space = lackingSpace(said);
+  if (space) return space;
+  const found = LACKING.map(([pattern, hint]) => ({ match: pattern.exec(said), hint })).find(({ match }) => match);
+  if (!found?.match) return null;
+  return new NotProvableHere(`something is missing in the server that was loaded into: ${found.match[0]}`, {
+    hint: found.hint,
+  });
+}
+
+const LACKING: readonly (readonly [RegExp, string])[] = [
+  [/extension "[^"]*" is not available/, 'install the extension, or prove elsewhere with prove: { with: { url: … } }'],
+  [/could not open extension control file .*/, 'install the extension, or prove elsewhere'],
+  [/extension "[^"]*" has no installation script .*/, 'install the version of the extension that the source has'],
+  [/could not (?:access file|load library) "[^"]*".*/, 'install the library of the extension'],
+  [/must be loaded via "?shared_preload_libraries"?.*/, 'prove on a server that preloads it: prove: { with: { url: … } }'],
+  [/(?:could not create locale|invalid LC_\w+ locale name|invalid locale name) "?[^"\n]*"?.*/, 'generate the locale: locale-gen'],
+  [/collation "[^"]*" for encoding "[^"]*" does not exist/, 'generate the locale: locale-gen, then pg_import_system_collations'],
+  [/(?:ICU is not supported|XML is not supported|unsupported XML feature).*/, 'prove on a server that was built as the source’s'],
+  [/(?:permission denied|must be (?:owner|superuser|able|a? ?member)).*/, 'load as a superuser, or as a member of all owners'],
+  [/role "[^"]*" does not exist/, 'create the role there, or load as a role that may'],
+  [/max_locks_per_transaction/, 'prove on a server with a higher max_locks_per_transaction'],
+];

@@ -1,0 +1,128 @@
+import { HoldfastError, SourceRefused, SourceUnreachable, SourceUnsupported, TargetUnusable } from '#core/errors';
+import type { RunContext, SourceRef } from '#core/ports';
+import { type Access, accessTo, atDatabase } from '#engines/postgres/access';
+import { parseAddress, printable } from '#engines/postgres/address';
+import { anyClient, clientOf } from '#engines/postgres/clients';
+import { DatabaseMissing, SqlFailed } from '#engines/postgres/failures';
+import { CONTENTS_COUNT } from '#engines/postgres/restore-script';
+import { readServer, type ServerFacts } from '#engines/postgres/server';
+import { openSession, type Session } from '#engines/postgres/session';
+import { quoteText } from '#engines/postgres/sql';
+
+/** A server that something is given back to. */
+export interface Target {
+  readonly access: Access;
+  /** Name of the database the URL means. */
+  readonly database: string;
+  /** On a database that is always there, and is not the one to be restored. */
+  maintenance(besides: string): Promise<Session>;
+  readonly facts: ServerFacts;
+  readonly mayCreate: boolean;
+  readonly psql: string;
+  readonly pgRestore: string;
+  readonly pgDump: string;
+}
+
+/** @throws TargetUnusable unreachable, refused, older than the source, no client of its major here */
+export async function openTarget(url: string, sourceMajor: number, source: SourceRef | null, run: RunContext): Promise<Target> {
+  const address = parseAddress(url, 'the target');
+  const access = await accessTo(address, [], run);
+  const settings = source?.settings.postgres;
+  const where = { bin: settings?.exec ? null : (settings?.bin ?? null), exec: [] };
+  try {
+    const someClient = await anyClient('psql', where, run);
+    const session = await anyDatabase(access, someClient, run);
+    let facts: ServerFacts;
+    let mayCreate: boolean;
+    try {
+      facts = await readServer(session);
+      const [create] = await session.one(
+        'select rolsuper or rolcreatedb from pg_catalog.pg_roles where rolname = current_user',
+      );
+      mayCreate = create === 't';
+    } finally {
+      await session.close();
+    }
+    if (facts.major < sourceMajor)
+      throw new TargetUnusable(
+        `the server at ${printable(address)} is PostgreSQL ${facts.version}, older than the backup's ${sourceMajor}`,
+        { hint: `restore to a server of PostgreSQL ${sourceMajor} or newer` },
+      );
+    const [psql, pgRestore, pgDump] = [
+      await clientOf(facts.major, 'psql', where, run),
+      await clientOf(facts.major, 'pg_restore', where, run),
+      await clientOf(facts.major, 'pg_dump', where, run),
+    ];
+    return {
+      access,
+      database: address.keywords['dbname'] ?? address.keywords['user'] ?? facts.database,
+      maintenance: (besides) => maintenanceSession(access, psql.path, besides, run),
+      facts,
+      mayCreate,
+      psql: psql.path,
+      pgRestore: pgRestore.path,
+      pgDump: pgDump.path,
+    };
+  } catch (error) {
+    throw unusable(error);
+  }
+}
+
+const ALWAYS_THERE = ['postgres', 'template1'];
+
+async function anyDatabase(access: Access, psql: string, run: RunContext): Promise<Session> {
+  try {
+    return await openSession(access, psql, run);
+  } catch (error) {
+    if (!(error instanceof DatabaseMissing)) throw error;
+    return maintenanceSession(access, psql, '', run);
+  }
+}
+
+async function maintenanceSession(access: Access, psql: string, besides: string, run: RunContext): Promise<Session> {
+  const [first = 'postgres', second] = ALWAYS_THERE.filter((name) => name !== besides);
+  try {
+    return await openSession(atDatabase(access, first), psql, run);
+  } catch (error) {
+    if (second === undefined || !(error instanceof HoldfastError)) throw error;
+    return openSession(atDatabase(access, second), psql, run);
+  }
+}
+
+/** What is wrong with a target is not said of a source. */
+export function unusable(error: unknown): unknown {
+  if (error instanceof SourceUnreachable || error instanceof SourceRefused || error instanceof SourceUnsupported)
+    return new TargetUnusable(`target: ${error.message}`, { hint: error.hint, cause: error });
+  if (error instanceof SqlFailed) {
+    const hint =
+      error.sqlstate === '42501'
+        ? 'restore as a superuser, or as a role with CREATEDB that is a member of the owners'
+        : null;
+    return new TargetUnusable(`target: ${error.message} (${error.sqlstate})`, { cause: error, hint });
+  }
+  return error;
+}
+
+/** `absent`, `empty`, or how many objects of somebody's are in it. */
+export async function contentsOf(
+  target: Target,
+  database: string,
+  run: RunContext,
+): Promise<'absent' | 'empty' | number> {
+  const session = await target.maintenance('');
+  try {
+    const found = await session.query(
+      `select 1 from pg_catalog.pg_database where datname = ${quoteText(database)}`,
+    );
+    if (found.length === 0) return 'absent';
+  } finally {
+    await session.close();
+  }
+  const inside = await openSession(atDatabase(target.access, database), target.psql, run);
+  try {
+    const [count] = await inside.one(CONTENTS_COUNT);
+    return count === '0' ? 'empty' : Number(count);
+  } finally {
+    await inside.close();
+  }
+}

@@ -1,0 +1,67 @@
+import { Disproven, KeysMissing } from '#core/errors';
+import { backupFolder, type Manifest, sha256Hex } from '#core/manifest';
+import type { OpenBackup, PlainBytes, Processes, Vault } from '#core/ports';
+import { unsealArtifact } from '#vault/unseal';
+
+const FINGERPRINT_ARTIFACT = 'fingerprint.json';
+
+/** What opening needs of the world: also there on the worst day, when there is no plan. */
+export interface Opening {
+  readonly run: { readonly processes: Processes; readonly signal: AbortSignal };
+  identity(): Promise<{ readonly file: string } | null>;
+}
+
+/** A committed backup, its artifacts unsealed on demand. */
+export class OpenedBackup implements OpenBackup {
+  readonly manifest: Manifest;
+  readonly vault: Vault;
+  readonly #opening: Opening;
+
+  constructor(manifest: Manifest, vault: Vault, opening: Opening) {
+    this.manifest = manifest;
+    this.vault = vault;
+    this.#opening = opening;
+  }
+
+  async fingerprint(): Promise<unknown> {
+    const { content, sha256 } = this.manifest.fingerprint;
+    if (content !== null) return content;
+    const plain = await this.open(FINGERPRINT_ARTIFACT);
+    const chunks: Buffer[] = [];
+    for await (const chunk of plain.bytes) chunks.push(chunk as Buffer);
+    await plain.whole;
+    const text = Buffer.concat(chunks).toString('utf8');
+    if (sha256Hex(text) !== sha256)
+      throw new Disproven(
+        `the fingerprint of ${this.manifest.source} ${this.manifest.id} is not the one its manifest names`,
+      );
+    return JSON.parse(text);
+  }
+
+  async open(name: string): Promise<PlainBytes> {
+    const { manifest } = this;
+    const artifact = manifest.artifacts.find((one) => one.name === name);
+    if (!artifact)
+      throw new Disproven(`backup ${manifest.id} of ${manifest.source} has no artifact ${name}`, {
+        source: manifest.source,
+      });
+    const identity = manifest.encryption.method === 'age' ? await this.#opening.identity() : null;
+    if (manifest.encryption.method === 'age' && identity === null)
+      throw new KeysMissing(
+        `backup ${manifest.id} of ${manifest.source} is sealed, and no identity is named to open it`,
+        {
+          source: manifest.source,
+          hint: 'name one in the plan (encryption.identity: { file: … }) or with --identity FILE',
+        },
+      );
+    return unsealArtifact(
+      this.vault,
+      backupFolder(manifest),
+      artifact,
+      manifest.encryption.method,
+      identity,
+      this.#opening.run.processes,
+      this.#opening.run.signal,
+    );
+  }
+}

@@ -1,0 +1,200 @@
+import { Readable } from 'node:stream';
+import { CaptureIncomplete, Disproven, KeyExists, SpaceLacking } from '#core/errors';
+import {
+  type Artifact,
+  backupFolder,
+  isoTime,
+  MANIFEST_LIMIT,
+  type Manifest,
+  manifestKey,
+  sha256Hex,
+  signManifest,
+} from '#core/manifest';
+import type { LoadedPlan } from '#core/plan-load';
+import type { ArtifactSource, Capture, CaptureResult, RunContext, Vault } from '#core/ports';
+import { restoreScript } from '#core/restore-script';
+import { expiresAt } from '#core/tiers';
+import type { Sealing } from '#vault/encryption';
+import { seal, sealedName } from '#vault/seal';
+
+/** A fingerprint longer than this is sealed as an artifact, so that the manifest stays under its limit. */
+const FINGERPRINT_INLINE = 40 * 1024;
+const FINGERPRINT_ARTIFACT = 'fingerprint.json';
+
+export interface BackupPlan {
+  readonly source: string;
+  readonly engine: Manifest['engine'];
+  readonly id: string;
+  readonly tier: string;
+  readonly trigger: Manifest['trigger'];
+  readonly reason: string | null;
+  readonly point: string | null;
+  readonly startedAt: Date;
+  readonly lease: number;
+  readonly ledgerHead: Manifest['ledgerHead'];
+  readonly warnings: readonly string[];
+}
+
+export interface StoredArtifacts {
+  readonly artifacts: readonly Artifact[];
+  readonly result: CaptureResult;
+  readonly fingerprint: Manifest['fingerprint'];
+}
+
+/**
+ * Reads every artifact of the capture through seal into the vault, then asks the capture for its evidence. What it
+ * stored without a manifest is no backup; when it throws, that stays where it lies (I13).
+ */
+export async function storeArtifacts(
+  capture: Capture,
+  backup: Pick<BackupPlan, 'source' | 'tier' | 'id'>,
+  vault: Vault,
+  sealing: Sealing,
+  run: RunContext,
+): Promise<StoredArtifacts> {
+  const folder = backupFolder(backup);
+  const artifacts: Artifact[] = [];
+  for (const artifact of capture.artifacts) artifacts.push(await storeArtifact(artifact, folder, vault, sealing, run));
+  const result = await capture.finish();
+  const text = JSON.stringify(result.fingerprint);
+  const inline = text.length <= FINGERPRINT_INLINE;
+  if (!inline)
+    artifacts.push(await storeArtifact(textArtifact(FINGERPRINT_ARTIFACT, text), folder, vault, sealing, run));
+  return {
+    artifacts,
+    result,
+    fingerprint: {
+      digest: result.digest,
+      measures: { ...result.measures },
+      content: inline ? JSON.parse(text) : null,
+      sha256: sha256Hex(text),
+    },
+  };
+}
+
+async function storeArtifact(
+  artifact: ArtifactSource,
+  folder: string,
+  vault: Vault,
+  sealing: Sealing,
+  run: RunContext,
+): Promise<Artifact> {
+  run.progress.stage(`storing ${artifact.name} in ${vault.name}`, null);
+  const plain = await artifact.open();
+  const sealed = seal(plain, sealing, run.processes, run.signal);
+  try {
+    // The sealed stream errors when a child fails, so that the store aborts; `done` says whom to blame.
+    const [volumes, counted] = await Promise.all([
+      vault.store(folder, sealedName(artifact.name, sealing.method), sealed.bytes, {
+        signal: run.signal,
+        onBytes: (bytes) => run.progress.advance(bytes),
+      }),
+      sealed.done,
+    ]);
+    return { name: artifact.name, volumes: [...volumes], plain: { bytes: counted.plainBytes, sha256: null } };
+  } catch (error) {
+    sealed.stop();
+    const blamed = await sealed.done.then(
+      () => error,
+      (sealError: unknown) => (error instanceof SpaceLacking ? error : sealError),
+    );
+    throw blamed;
+  }
+}
+
+/** The commit point (I1). The caller has confirmed its lease just before. */
+export async function commitManifest(
+  backup: BackupPlan,
+  stored: StoredArtifacts,
+  capture: Pick<Capture, 'identity' | 'tools' | 'snapshotAt'>,
+  plan: LoadedPlan,
+  sealing: Sealing,
+  vault: Vault,
+  run: RunContext,
+): Promise<Manifest> {
+  const tier = plan.plan.tiers[backup.tier];
+  const expires = tier ? expiresAt(tier, capture.snapshotAt) : null;
+  const manifest = signManifest({
+    format: 1,
+    plan: { name: plan.plan.name, sha256: plan.sha256 },
+    source: backup.source,
+    engine: backup.engine,
+    identity: capture.identity,
+    tools: { ...capture.tools },
+    id: backup.id,
+    kind: 'full',
+    base: null,
+    tier: backup.tier,
+    trigger: backup.trigger,
+    snapshotAt: isoTime(capture.snapshotAt),
+    startedAt: isoTime(backup.startedAt),
+    finishedAt: isoTime(run.clock.now()),
+    host: run.host,
+    reason: backup.reason,
+    point: backup.point,
+    artifacts: [...stored.artifacts],
+    fingerprint: stored.fingerprint,
+    probes: [...stored.result.probes],
+    expires: expires ? isoTime(expires) : null,
+    after: tier?.after && Number.isFinite(tier.after.seconds) ? tier.after.seconds : null,
+    encryption: { method: sealing.method, recipients: [...sealing.fingerprints] },
+    lease: backup.lease,
+    ledgerHead: backup.ledgerHead,
+    warnings: [...backup.warnings, ...stored.result.warnings],
+    restore: {
+      script: restoreScript(
+        { source: backup.source, tier: backup.tier, id: backup.id, engine: backup.engine, encryption: sealing },
+        stored.artifacts,
+        stored.result.restoreScript,
+      ),
+    },
+  });
+  const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
+  if (bytes.length > MANIFEST_LIMIT)
+    throw new CaptureIncomplete(
+      `the manifest of ${backup.source} would be ${bytes.length} bytes, the limit is ${MANIFEST_LIMIT}`,
+      { source: backup.source, hint: 'shorten the probes: their answers are part of the manifest' },
+    );
+  await vault.putOnce(manifestKey(backup), bytes);
+  return manifest;
+}
+
+/** Secrets unresolved; the same plan is stored once. */
+export async function storePlan(plan: LoadedPlan, vault: Vault): Promise<void> {
+  try {
+    await vault.putOnce(`plans/${plan.sha256}.yaml`, Buffer.from(plan.text));
+  } catch (error) {
+    if (!(error instanceof KeyExists)) throw error;
+  }
+}
+
+/**
+ * Copies a committed backup into another vault: volumes first, each hash as the manifest has it, the manifest last.
+ * @throws Disproven what came out of the first vault is not what its manifest says
+ */
+export async function copyBackup(manifest: Manifest, from: Vault, to: Vault, run: RunContext): Promise<void> {
+  const folder = backupFolder(manifest);
+  for (const artifact of manifest.artifacts) {
+    for (const volume of artifact.volumes) {
+      run.progress.stage(`copying ${volume.name} to ${to.name}`, volume.bytes);
+      const bytes = await from.open(`${folder}/${volume.name}`);
+      const [copied, ...more] = await to.store(folder, volume.name, bytes, {
+        signal: run.signal,
+        onBytes: (count) => run.progress.advance(count),
+      });
+      if (copied?.sha256 !== volume.sha256 || more.length > 0)
+        throw new Disproven(`${folder}/${volume.name} in ${from.name} is not what its manifest says`, {
+          source: manifest.source,
+          hint: `holdfast prove ${manifest.source} --id ${manifest.id} --stored`,
+        });
+    }
+  }
+  await to.putOnce(manifestKey(manifest), await from.get(manifestKey(manifest)));
+}
+
+function textArtifact(name: string, text: string): ArtifactSource {
+  return {
+    name,
+    open: async () => ({ bytes: Readable.from([Buffer.from(text)]), whole: Promise.resolve() }),
+  };
+}

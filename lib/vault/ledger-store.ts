@@ -1,0 +1,105 @@
+import { KeyExists, RecordInvalid, VaultRefused } from '#core/errors';
+import {
+  type LedgerEntry,
+  type LedgerFields,
+  type LedgerHead,
+  ledgerFolder,
+  ledgerKey,
+  nextEntry,
+  readEntry,
+} from '#core/ledger';
+import { canonicalJson, isoTime, sha256Hex } from '#core/manifest';
+import type { Clock, Vault } from '#core/ports';
+
+/** Entries read ahead of the reader: a round trip to S3 is some 20 ms, an entry under a kilobyte. */
+const READ_AHEAD = 16;
+/** Somebody else's entry came first: more often than this in a row is not a race but a store that lies. */
+const ATTEMPTS = 100;
+
+/**
+ * Writes down what happened, as the next entry of the source's chain in this vault.
+ * @throws VaultRefused the place of the next entry stays taken, however often it is read again
+ */
+export async function appendLedger(
+  vault: Vault,
+  source: string,
+  fields: Omit<LedgerFields, 'at' | 'source' | 'vault'>,
+  clock: Clock,
+): Promise<LedgerEntry> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const head = await ledgerHead(vault, source);
+    const entry = nextEntry(head, { ...fields, at: isoTime(clock.now()), source, vault: vault.name });
+    const key = ledgerKey(source, entry.seq);
+    const body = Buffer.from(`${canonicalJson(entry)}\n`);
+    try {
+      await vault.putOnce(key, body);
+      return entry;
+    } catch (error) {
+      if (!(error instanceof KeyExists)) throw error;
+      // A put that was repeated after its answer got lost meets itself.
+      if (body.equals(await vault.get(key))) return entry;
+    }
+    await clock.sleep(Math.random() * Math.min(10 * (attempt + 1), 200));
+  }
+  throw new VaultRefused(
+    `the ledger of ${source} in ${vault.name} could not be appended to: ${ATTEMPTS} times another entry was first`,
+    { source, hint: `look at the newest keys below ${ledgerFolder(source)} in ${vault.url}` },
+  );
+}
+
+/**
+ * Number and hash of the newest entry; null when there is none. An entry that was damaged does not stop what comes
+ * after it from being written down: the chain goes on from the hash of what lies there, and `ledger verify` says so.
+ */
+export async function ledgerHead(vault: Vault, source: string): Promise<LedgerHead | null> {
+  const seq = await vault.lastNumber(ledgerFolder(source));
+  if (seq === null) return null;
+  const key = ledgerKey(source, seq);
+  const bytes = await vault.get(key);
+  try {
+    return { seq, sha256: readEntry(Buffer.from(bytes).toString('utf8'), key).sha256 };
+  } catch (error) {
+    if (error instanceof RecordInvalid) return { seq, sha256: sha256Hex(bytes) };
+    throw error;
+  }
+}
+
+export interface ReadLedgerOptions {
+  /** Begins with the entry after this one. */
+  readonly after?: number;
+  /** Takes what cannot be read as an entry, and reading goes on; without it, that is thrown. */
+  readonly onInvalid?: (error: RecordInvalid) => void;
+}
+
+/**
+ * A source's entries in order, in bounded memory.
+ * @throws RecordInvalid an entry that was damaged, edited or moved, unless `onInvalid` takes it
+ */
+export async function* readLedger(
+  vault: Vault,
+  source: string,
+  options: ReadLedgerOptions = {},
+): AsyncGenerator<LedgerEntry> {
+  const { after = 0, onInvalid } = options;
+  const listing = vault.list(ledgerFolder(source), after > 0 ? { after: ledgerKey(source, after) } : {});
+  for await (const { key, bytes } of readAhead(listing, async ({ key }) => ({ key, bytes: await vault.get(key) }))) {
+    try {
+      yield readEntry(Buffer.from(bytes).toString('utf8'), key);
+    } catch (error) {
+      if (!(error instanceof RecordInvalid) || !onInvalid) throw error;
+      onInvalid(error);
+    }
+  }
+}
+
+async function* readAhead<T, R>(items: AsyncIterable<T>, read: (item: T) => Promise<R>): AsyncGenerator<R> {
+  const pending: Promise<R>[] = [];
+  for await (const item of items) {
+    const reading = read(item);
+    // Thrown when its turn comes, or never, when the reader has gone.
+    reading.catch(() => undefined);
+    pending.push(reading);
+    if (pending.length >= READ_AHEAD) yield await (pending.shift() as Promise<R>);
+  }
+  for (const reading of pending) yield await reading;
+}

@@ -1,0 +1,4 @@
+import { engineContract } from '#test/contracts/engine';
+import { postgresKit } from '#test/engines/postgres/kit';
+
+engineContract('postgres, dump mode,', postgresKit());

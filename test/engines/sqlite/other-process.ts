@@ -1,0 +1,30 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+export interface OtherProcess {
+  readonly pid: number;
+  /** SIGKILL: it gets no chance to tidy up. */
+  kill(): Promise<void>;
+}
+
+/** Starts a script of this directory and waits until it says `ready`. */
+export async function startScript(name: string, ...args: readonly string[]): Promise<OtherProcess> {
+  const script = fileURLToPath(new URL(name, import.meta.url));
+  const child: ChildProcess = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  const [first] = await Promise.race([
+    once(child.stdout as NonNullable<typeof child.stdout>, 'data'),
+    ended.then(() => ['']),
+  ]);
+  if (!String(first).startsWith('ready')) throw new Error(`${name} did not get ready`);
+  return {
+    pid: child.pid as number,
+    async kill() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
