@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { worstExit } from '#cli/envelope';
 import { chosenSources, type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
-import { formatSeconds } from '#core/duration';
+import { formatTook } from '#core/duration';
 import { EXIT, HoldfastError, UsageError } from '#core/errors';
 import { formatBytes } from '#core/size';
 import { type BackupRun, backup } from '#jobs/backup';
@@ -60,7 +60,7 @@ function lines(run: BackupRun): string[] {
   if (run.status === 'unchanged') return [`${what}, still equal to ${run.id}`];
   if (run.id === null) return [what];
   return [
-    `${what}  ${run.id}  ${run.tier}  ${formatBytes(run.bytes)}  in ${formatSeconds(run.seconds)}  to ${run.vaults.join(', ')}  ${run.proof}`,
+    `${what}  ${run.id}  ${run.tier}  ${formatBytes(run.bytes)}  in ${formatTook(run.seconds)}  to ${run.vaults.join(', ')}  ${run.proof}`,
   ];
 }
 

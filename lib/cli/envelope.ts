@@ -1,4 +1,4 @@
-import { EXIT, type ExitCode, type HoldfastError } from '#core/errors';
+import { EXIT, type ExitCode, HoldfastError, messageOf } from '#core/errors';
 import { isoTime } from '#core/manifest';
 
 /** What a command gives back: `result` for scripts, `lines` for people. */
@@ -8,6 +8,17 @@ export interface Outcome {
   readonly exit?: ExitCode;
   readonly warnings?: readonly string[];
   readonly error?: HoldfastError | null;
+}
+
+/** Anything thrown that nobody expected. */
+export class Defect extends HoldfastError {
+  readonly code = 'defect';
+  constructor(thrown: unknown) {
+    super(`a defect of Holdfast: ${messageOf(thrown)}`, {
+      cause: thrown,
+      hint: 'run it again with --debug and report what it prints',
+    });
+  }
 }
 
 export interface ErrorJson {

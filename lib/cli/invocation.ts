@@ -1,5 +1,5 @@
-import { dirname } from 'node:path';
-import { envelope, type Outcome } from '#cli/envelope';
+import { dirname, isAbsolute } from 'node:path';
+import { Defect, envelope, type Outcome } from '#cli/envelope';
 import { EXIT, type ExitCode, HoldfastError, NotThereYet, UsageError } from '#core/errors';
 import { machineClock } from '#host/clock';
 import { lineLog } from '#host/log';
@@ -36,9 +36,18 @@ export class Invocation {
 
   /** Runs a command's action, prints what it gave back or what went wrong, and keeps its exit code. */
   async run(command: string, options: GlobalOptions, act: (machine: Machine) => Promise<Outcome>): Promise<void> {
-    const directory = process.cwd();
-    const path = planPath(options.plan, process.env, directory);
-    const secrets = new SecretKeeper(variablesOf(process.env, dirname(path)));
+    let place: { readonly directory: string; readonly secrets: SecretKeeper };
+    let unusable: HoldfastError | null = null;
+    try {
+      const directory = workingDirectory(options.plan ?? process.env['HOLDFAST_PLAN']);
+      const path = planPath(options.plan, process.env, directory);
+      place = { directory, secrets: new SecretKeeper(variablesOf(process.env, dirname(path))) };
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      unusable = error;
+      place = { directory: '/', secrets: new SecretKeeper(() => undefined) };
+    }
+    const { directory, secrets } = place;
     const write = (text: string): void => {
       process.stderr.write(text);
     };
@@ -50,14 +59,12 @@ export class Invocation {
     const machine: Machine = { environment: process.env, directory, signal: this.#stop.signal, log, progress, secrets };
     let outcome: Outcome;
     try {
+      if (unusable) throw unusable;
       outcome = await act(machine);
     } catch (error) {
-      if (!(error instanceof HoldfastError)) {
-        progress.done();
-        throw error;
-      }
-      if (options.debug) write(`${secrets.redact(error.stack ?? '')}\n`);
-      outcome = { result: null, lines: [], error };
+      if (options.debug && error instanceof Error) write(`${secrets.redact(error.stack ?? '')}\n`);
+      // Scripts get their document for a defect too.
+      outcome = { result: null, lines: [], error: error instanceof HoldfastError ? error : new Defect(error) };
     }
     progress.done();
     const document = envelope(command, machineClock.now(), outcome);
@@ -91,6 +98,24 @@ export class Invocation {
         await world.close();
       }
     });
+  }
+}
+
+/**
+ * @throws UsageError it was removed, and the plan's path counts from it
+ */
+function workingDirectory(plan: string | undefined): string {
+  try {
+    return process.cwd();
+  } catch (cause) {
+    if (plan === undefined || !isAbsolute(plan))
+      throw new UsageError('the directory this was called in has been removed', {
+        cause,
+        hint: 'go to a directory that exists, or name the plan by its whole path: --plan /…/holdfast.yaml',
+      });
+    // Children would stumble over it too.
+    process.chdir(dirname(plan));
+    return dirname(plan);
   }
 }
 

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
+import { worstExit } from '#cli/envelope';
 import { chosenSources, type GlobalOptions, type Invocation } from '#cli/invocation';
 import { table } from '#cli/table';
-import { EXIT, UsageError } from '#core/errors';
+import { EXIT, HoldfastError, UsageError } from '#core/errors';
 import { collect } from '#jobs/catalog';
-import { homeVault } from '#jobs/home';
+import { homeVault, vaultsOf } from '#jobs/home';
 import { type LedgerReport, verifyLedger } from '#jobs/ledger-verify';
 import { readLedger } from '#vault/ledger-store';
 
@@ -23,13 +24,21 @@ export function addLedger(program: Command, invocation: Invocation): void {
       await invocation.withWorld('ledger', options, async (world) => {
         if (first === 'verify') {
           const reports: LedgerReport[] = [];
+          const errors: HoldfastError[] = [];
           for (const source of chosenSources(world, rest, true))
-            reports.push(await verifyLedger(await homeVault(source, options.from ?? null, world), source));
+            for (const name of options.from === undefined ? vaultsOf(source, world) : [options.from])
+              try {
+                reports.push(await verifyLedger(await homeVault(source, name, world), source));
+              } catch (error) {
+                if (!(error instanceof HoldfastError)) throw error;
+                error.source ??= source;
+                errors.push(error);
+              }
           const findings = reports.flatMap((report) =>
-            report.findings.map((finding) => `${report.source}: ${finding}`),
+            report.findings.map((finding) => `${report.source} in ${report.vault}: ${finding}`),
           );
           return {
-            result: { ok: findings.length === 0, reports },
+            result: { ok: findings.length === 0 && errors.length === 0, reports },
             lines: [
               ...reports.map(
                 (report) =>
@@ -37,7 +46,9 @@ export function addLedger(program: Command, invocation: Invocation): void {
               ),
               ...findings.map((finding) => `  ${finding}`),
             ],
-            exit: findings.length === 0 ? EXIT.done : EXIT.failed,
+            exit: findings.length > 0 ? EXIT.failed : worstExit(errors.map((error) => error.exit)),
+            error: errors[0] ?? null,
+            warnings: errors.slice(1).map((error) => `${error.source}: ${error.message}`),
           };
         }
         if (rest.length > 0) throw new UsageError(`ledger shows one source, got ${[first, ...rest].join(', ')}`);

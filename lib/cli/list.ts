@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { GlobalOptions, Invocation } from '#cli/invocation';
 import { table } from '#cli/table';
 import { DURATION_ALLOWED, parseDuration } from '#core/duration';
-import { UsageError } from '#core/errors';
+import { EXIT, UsageError } from '#core/errors';
 import { formatBytes } from '#core/size';
 import { type ListedLine, listed } from '#jobs/list';
 
@@ -27,9 +27,16 @@ export function addList(program: Command, invocation: Invocation): void {
         );
         return {
           result: { backups: listing.backups },
-          lines: listing.backups.length > 0 ? table(HEADER, listing.backups.map(row)) : ['no backups'],
+          lines:
+            listing.backups.length > 0
+              ? table(HEADER, listing.backups.map(row))
+              : // "None" is only known when every vault was listed (I14).
+                listing.error
+                ? []
+                : ['no backups'],
           warnings: listing.warnings,
           error: listing.error,
+          ...(listing.error && listing.vaults > 0 ? { exit: EXIT.partly } : {}),
         };
       });
     });

@@ -3,7 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { addBackup } from '#cli/backup';
 import { addCheck } from '#cli/check';
 import { addDemo } from '#cli/demo';
-import { envelope } from '#cli/envelope';
+import { Defect, envelope } from '#cli/envelope';
 import { addInit } from '#cli/init-command';
 import { type GlobalOptions, Invocation, notThereYet } from '#cli/invocation';
 import { addKeygen } from '#cli/keygen';
@@ -13,7 +13,7 @@ import { addProve } from '#cli/prove';
 import { addRestore } from '#cli/restore';
 import { addShow } from '#cli/show';
 import { addStatus } from '#cli/status';
-import { EXIT, UsageError } from '#core/errors';
+import { EXIT, type HoldfastError, UsageError } from '#core/errors';
 
 /** Fixed by section 8, filled by later versions. */
 const LATER = [
@@ -95,12 +95,16 @@ export async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return EXIT.done;
-      if (args.includes('--json')) printUsageError(args, error);
+      if (args.includes('--json')) {
+        const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+        printError(args, new UsageError(message, { hint: 'holdfast --help lists the commands' }));
+      }
       return EXIT.usage;
     }
-    process.stderr.write(
-      `error: a defect of Holdfast: ${error instanceof Error ? (args.includes('--debug') ? error.stack : error.message) : String(error)}\nhint: run it again with --debug and report what it prints\n`,
-    );
+    const defect = new Defect(error);
+    process.stderr.write(`error: ${defect.message}\nhint: ${defect.hint}\n`);
+    if (args.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    if (args.includes('--json')) printError(args, defect);
     return EXIT.failed;
   }
   return invocation.exit;
@@ -112,10 +116,9 @@ function namesCommand(args: readonly string[]): boolean {
 }
 
 /** Scripts that asked for JSON get it for a wrong command line too. */
-function printUsageError(args: readonly string[], error: CommanderError): void {
-  const command = args.find((one) => !one.startsWith('-')) ?? 'status';
-  const usage = new UsageError(error.message.replace(/^error: /, ''), { hint: 'holdfast --help lists the commands' });
-  process.stdout.write(`${JSON.stringify(envelope(command, new Date(), { result: null, lines: [], error: usage }))}\n`);
+function printError(args: readonly string[], error: HoldfastError): void {
+  const command = args.find((one, index) => !one.startsWith('-') && args[index - 1] !== '--plan') ?? 'status';
+  process.stdout.write(`${JSON.stringify(envelope(command, new Date(), { result: null, lines: [], error }))}\n`);
 }
 
 function version(): string {

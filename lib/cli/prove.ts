@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { worstExit } from '#cli/envelope';
 import { chosenSources, type GlobalOptions, type Invocation } from '#cli/invocation';
-import { formatSeconds } from '#core/duration';
-import { BackupMissing, EXIT, type HoldfastError, UsageError } from '#core/errors';
+import { formatTook } from '#core/duration';
+import { BackupMissing, EXIT, HoldfastError, UsageError } from '#core/errors';
 import type { World } from '#host/world';
 import { findBackup, newestBackup } from '#jobs/catalog';
 import { homeVault } from '#jobs/home';
@@ -32,12 +32,22 @@ export function addProve(program: Command, invocation: Invocation): void {
         if (options.id && names.length !== 1) throw new UsageError('--id wants exactly one source');
         if (options.id && options.latest) throw new UsageError('--id and --latest exclude each other');
         const proofs: ProofRun[] = [];
+        const errors: HoldfastError[] = [];
         for (const name of names) {
-          proofs.push(await proveOne(name, options, world));
+          try {
+            const proof = await proveOne(name, options, world);
+            proofs.push(proof);
+            if (proof.error) errors.push(proof.error);
+          } catch (error) {
+            // One source without a backup, or with its vault away, does not keep the others from their proof.
+            if (!(error instanceof HoldfastError)) throw error;
+            error.source ??= name;
+            errors.push(error);
+          }
           if (world.run.signal.aborted) break;
         }
-        const errors = proofs.flatMap((proof) => (proof.error ? [proof.error] : []));
-        const exit = worstExit(errors.map((error) => error.exit));
+        const exit = worstExit([...errors.map((error) => error.exit), ...proofs.filter(isGood).map(() => EXIT.done)]);
+        const error = errors.find((one) => one.exit === exit) ?? errors[0] ?? null;
         return {
           result: {
             proofs: proofs.map(({ source, id, result, reason, differences, seconds }) => ({
@@ -50,14 +60,19 @@ export function addProve(program: Command, invocation: Invocation): void {
             })),
           },
           lines: proofs.flatMap((proof) => [
-            `${proof.source}  ${proof.id}  ${options.stored && !proof.error ? 'stored bytes as written' : proof.result}  in ${formatSeconds(proof.seconds)}`,
+            `${proof.source}  ${proof.id}  ${options.stored && !proof.error ? 'stored bytes as written' : proof.result}  in ${formatTook(proof.seconds)}`,
             ...proof.differences.map((difference) => `  ${difference}`),
           ]),
           exit,
-          error: errors.find((error) => error.exit === exit) ?? null,
+          error,
+          warnings: errors.filter((one) => one !== error).map((one) => `${one.source}: ${one.message}`),
         };
       });
     });
+}
+
+function isGood(proof: ProofRun): boolean {
+  return proof.error === null;
 }
 
 async function proveOne(source: string, options: Options, world: World): Promise<ProofRun> {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Outcome } from '#cli/envelope';
 import { type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
-import { formatSeconds } from '#core/duration';
+import { formatTook } from '#core/duration';
 import { UsageError } from '#core/errors';
 import type { SourceRef, Vault } from '#core/ports';
 import { formatBytes } from '#core/size';
@@ -50,7 +50,7 @@ export function addRestore(program: Command, invocation: Invocation): void {
       await invocation.run('restore', options, async (machine) => {
         const world = await openBareWorld(machine, url, identity ?? null);
         try {
-          return await give(source, options, null, world.vault, world, machine);
+          return await give(source, options, null, world.vault, { ...world, directory: machine.directory }, machine);
         } finally {
           await world.close();
         }
@@ -65,7 +65,7 @@ export function addRestore(program: Command, invocation: Invocation): void {
         options,
         known ? world.source(source) : null,
         vault,
-        { ...world, engine: engineNamed },
+        { ...world, engine: engineNamed, directory: world.intents.directory },
         machine,
       );
     });
@@ -94,7 +94,7 @@ async function give(
   const { target, shown, warnings } = targetOf(options.to as string, machine);
   const choice = await chooseBackup(ask, vault);
   if (options.dryRun) {
-    const steps = await restoreSteps(choice, ask, shown, vault);
+    const steps = restoreSteps(choice, ask, shown, vault);
     return {
       result: { source, target: shown, seconds: 0, verified: false, ...steps },
       lines: [
@@ -102,7 +102,7 @@ async function give(
         ...steps.steps.map((step, index) => `${index + 1}. ${step}`),
         steps.expectedSeconds === null
           ? 'how long it takes is not known: it was never restored'
-          : `about ${formatSeconds(Math.max(steps.expectedSeconds, 1))}, as its last proof took`,
+          : `about ${formatTook(steps.expectedSeconds)}, as its last proof took`,
       ],
       warnings: [...warnings, ...choice.warnings],
     };
@@ -111,9 +111,10 @@ async function give(
   return {
     result: { source, id: result.id, target: result.target, seconds: result.seconds, verified: result.verified },
     lines: [
-      `restored ${source} ${result.id} to ${result.target} in ${formatSeconds(result.seconds)}${result.verified ? ', compared and equal' : ''}`,
+      `restored ${source} ${result.id} to ${result.target} in ${formatTook(result.seconds)}${result.verified ? ', compared and equal' : ''}`,
     ],
     warnings: [...warnings, ...result.warnings],
+    error: result.error,
   };
 }
 

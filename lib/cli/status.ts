@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { chosenSources, type GlobalOptions, type Invocation } from '#cli/invocation';
 import { table } from '#cli/table';
-import { formatSeconds } from '#core/duration';
+import { formatSeconds, formatTook } from '#core/duration';
 import { EXIT } from '#core/errors';
 import { type SourceStatus, status } from '#jobs/status';
 
@@ -38,7 +38,7 @@ function row(one: SourceStatus): string[] {
     one.newestProven?.snapshotAt ?? (one.unprovenByChoice ? 'unproven by choice' : 'none'),
     one.ageSeconds === null ? '-' : formatSeconds(one.ageSeconds),
     `${formatSeconds(one.rpoSeconds)}${one.rpoIsDefault ? ' (default)' : ''}`,
-    one.restoreSeconds === null ? '-' : formatSeconds(Math.max(1, one.restoreSeconds)),
+    one.restoreSeconds === null ? '-' : formatTook(one.restoreSeconds),
     one.rtoSeconds === null ? '-' : formatSeconds(one.rtoSeconds),
   ];
 }

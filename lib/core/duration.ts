@@ -30,6 +30,12 @@ export const durationField = z
   .meta({ description: DURATION_ALLOWED, pattern: `${PATTERN.source}|^forever$` })
   .transform((text): Duration => parseDuration(text) as Duration);
 
+/** How long something took, for people: under ten seconds to a tenth, `0.4s`; else as `formatSeconds`. */
+export function formatTook(seconds: number): string {
+  const tenths = Math.max(0, Math.round(seconds * 10) / 10);
+  return tenths < 10 ? `${tenths.toFixed(1)}s` : formatSeconds(seconds);
+}
+
 /** The largest two units, for people: `2d 3h`, `45s`. */
 export function formatSeconds(seconds: number): string {
   if (!Number.isFinite(seconds)) return 'forever';

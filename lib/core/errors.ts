@@ -31,7 +31,7 @@ export abstract class HoldfastError extends Error {
   readonly exit: ExitCode = EXIT.failed;
   /** Whether the same call may succeed later without anything being changed. */
   readonly retryable: boolean = false;
-  readonly hint: string | null;
+  hint: string | null;
   source: string | null;
   readonly at: string | null;
 

@@ -1,4 +1,4 @@
-import { formatSeconds } from '#core/duration';
+import { formatSeconds, formatTook } from '#core/duration';
 import type { Source } from '#core/plan';
 import type { ProofState } from '#core/proof';
 import { longestGapSeconds, nextRun } from '#core/schedule';
@@ -96,7 +96,7 @@ export function judge(
   }
   const { rtoSeconds } = objectives;
   if (rtoSeconds !== null && history.restoreSeconds !== null && history.restoreSeconds > rtoSeconds) {
-    const took = formatSeconds(history.restoreSeconds);
+    const took = formatTook(history.restoreSeconds);
     say(true, `the last restore took ${took}, longer than its RTO ${formatSeconds(rtoSeconds)}`);
   }
   return { healthy: !findings.some(({ rings }) => rings), ageSeconds, findings };

@@ -31,7 +31,7 @@ ${manifest.encryption.method === 'age' ? ': "${KEY:?the file with the age identi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 stage_failed() { echo "$1" >> "$work/failed"; }
-(cd "$VAULT" && sha256sum -c --quiet) <<'SUMS'
+(cd "$VAULT" && sha256sum -c --quiet) >&2 <<'SUMS'
 ${sums.join('\n')}
 SUMS
 plain() {

@@ -108,6 +108,7 @@ export async function openWorld(machine: Machine, path: string): Promise<World> 
     holder: thisHolder(),
     isGone,
     intents: fileIntents(machine.environment, plan.plan.name, base),
+    redact: (text) => machine.secrets.redact(text),
     vault(name) {
       const known = vaults.get(name);
       if (known) return known;
@@ -139,6 +140,7 @@ export interface BareWorld {
   readonly vault: Vault;
   engine(name: EngineName): StreamingEngine;
   identity(): Promise<{ readonly file: string } | null>;
+  redact(text: string): string;
   close(): Promise<void>;
 }
 
@@ -155,6 +157,7 @@ export async function openBareWorld(machine: Machine, url: string, identity: str
     vault,
     close,
     engine: engineNamed,
+    redact: (text) => machine.secrets.redact(text),
     identity: onceWarned(machine, async () =>
       identity === null ? null : identityFile(resolve(machine.directory, identity)),
     ),
@@ -181,6 +184,7 @@ export function engineNamed(name: EngineName): StreamingEngine {
 
 async function openRun(machine: Machine): Promise<{ readonly run: RunContext; close(): Promise<void> }> {
   const scratch = await openScratch(machine.environment);
+  for (const line of scratch.swept) machine.log.info(line);
   const processes = createProcesses(machine.environment, machine.signal, scratch.path);
   const run: RunContext = {
     processes,

@@ -4,8 +4,12 @@ import {
   type ExitCode,
   HoldfastError,
   HookFailed,
+  PartlyDone,
+  SpaceLacking,
+  StoredBytesDiffer,
   UsageError,
   VaultMissing,
+  VaultRefused,
   VaultUnreachable,
 } from '#core/errors';
 import { backupFolder, isoTime, type Manifest, newBackupId } from '#core/manifest';
@@ -74,51 +78,67 @@ export async function backup(request: BackupRequest, environment: JobEnvironment
     warnings,
   });
 
-  const reachable: Vault[] = [];
-  const unreachable: HoldfastError[] = [];
-  for (const name of schedule.to) {
-    try {
-      const vault = environment.vault(name);
-      await readVaultIdentity(vault, plan.plan.name);
-      reachable.push(vault);
-    } catch (error) {
-      if (!(error instanceof HoldfastError) || error.exit === EXIT.usage) throw error;
-      unreachable.push(error);
-      run.log.warn(`vault ${name}: ${error.message}`);
-    }
-  }
-  const home = reachable[0];
-  if (!home)
-    return ended('failed', withSource(unreachable[0] ?? new VaultMissing('the schedule names no vault'), source));
-
-  const leases: Lease[] = [];
+  const held: HeldVault[] = [];
+  const away: HoldfastError[] = [];
   try {
-    for (const vault of reachable)
-      leases.push(
-        await acquireLease(
-          vault,
-          { source: request.source, job: 'backup', holder: environment.holder },
-          run.clock,
-          environment.isGone,
-        ),
-      );
-    return await backupUnderLease(request, source, schedule, reachable, unreachable, leases, environment, {
-      startedAt,
-      warnings,
-      seconds,
-      ended,
-    });
+    for (const name of schedule.to) {
+      try {
+        held.push(await holdVault(name, source, environment));
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || error instanceof Busy) throw error;
+        away.push(error);
+        run.log.warn(`vault ${name}: ${error.message}`);
+      }
+    }
+    for (let first = 0; first < held.length; first++) {
+      try {
+        return await backupUnderLease(request, source, schedule, held.slice(first), away, environment, {
+          attempt: first,
+          warnings,
+          seconds,
+          ended,
+        });
+      } catch (error) {
+        // What the first vault could not take goes to the next, so that the night is not lost with one disk.
+        if (!isOfVault(error) || first + 1 === held.length || run.signal.aborted) throw error;
+        const failed = held[first] as HeldVault;
+        away.push(error);
+        run.log.warn(`vault ${failed.vault.name}: ${error.message}; trying the next one`);
+      }
+    }
+    return ended('failed', withSource(away[0] ?? new VaultMissing('the schedule names no vault'), source));
   } catch (error) {
     if (error instanceof Busy) return ended('busy', withSource(error, source));
     if (error instanceof HoldfastError) return ended('failed', withSource(error, source));
     throw error;
   } finally {
-    for (const lease of leases) await releaseLoudly(lease, environment);
+    for (const { lease } of held) await releaseLoudly(lease, environment);
   }
 }
 
+/** A vault that answers, is this plan's, and in which this run holds the source's lease. */
+interface HeldVault {
+  readonly vault: Vault;
+  readonly lease: Lease;
+}
+
+async function holdVault(name: string, source: SourceRef, environment: JobEnvironment): Promise<HeldVault> {
+  const { plan, run, holder, isGone } = environment;
+  const vault = environment.vault(name);
+  await readVaultIdentity(vault, plan.plan.name);
+  const lease = await acquireLease(vault, { source: source.name, job: 'backup', holder }, run.clock, isGone);
+  return { vault, lease };
+}
+
+function isOfVault(error: unknown): error is HoldfastError {
+  return [SpaceLacking, VaultRefused, VaultUnreachable, VaultMissing, StoredBytesDiffer].some(
+    (kind) => error instanceof kind,
+  );
+}
+
 interface Telling {
-  readonly startedAt: Date;
+  /** From 0: which of the vaults is tried as the first. */
+  readonly attempt: number;
   readonly warnings: string[];
   seconds(): number;
   ended(status: BackupRun['status'], error: HoldfastError | null): BackupRun;
@@ -128,21 +148,20 @@ async function backupUnderLease(
   request: BackupRequest,
   source: SourceRef,
   schedule: Schedule,
-  vaults: readonly Vault[],
-  unreachable: readonly HoldfastError[],
-  leases: readonly Lease[],
+  held: readonly HeldVault[],
+  away: readonly HoldfastError[],
   environment: JobEnvironment,
   telling: Telling,
 ): Promise<BackupRun> {
   const { run, plan } = environment;
-  const [home, ...further] = vaults as [Vault, ...Vault[]];
-  const [homeLease] = leases as [Lease, ...Lease[]];
-  const engine = environment.engine(source);
+  const [{ vault: home, lease: homeLease }, ...further] = held as [HeldVault, ...HeldVault[]];
+  const startedAt = run.clock.now();
   const scheduleText = schedule.cron ?? `every ${schedule.every?.text}`;
   const id = newBackupId({
     source: source.name,
     schedule: scheduleText,
-    scheduledAt: telling.startedAt,
+    // A second later for each attempt: two vaults may count their leases alike, and ids must differ.
+    scheduledAt: new Date(startedAt.getTime() + telling.attempt * 1000),
     lease: homeLease.number,
   });
   const hookProblems: HoldfastError[] = [];
@@ -151,8 +170,8 @@ async function backupUnderLease(
   try {
     const due = await dueFor(request.tier, schedule, source, home, environment);
     tier = due.tier;
-    if (due.mayskip && engine.unchangedSince && (await unchanged(source, home, environment)))
-      return await tellUnchanged(source, home, environment, telling);
+    if (mayBeSkipped(request, source, due.mayskip) && (await unchanged(source, home, environment)))
+      return await tellUnchanged(source, startedAt, home, away, environment, telling);
     const sealing = await sealingOf(plan.plan.encryption, run.processes);
     await storePlan(plan, home);
     const backupPlan: BackupPlan = {
@@ -163,7 +182,7 @@ async function backupUnderLease(
       trigger: { by: 'manual', schedule: scheduleText, scheduledAt: null },
       reason: request.reason,
       point: request.point,
-      startedAt: telling.startedAt,
+      startedAt,
       lease: homeLease.number,
       ledgerHead: await ledgerHead(home, source.name),
       warnings: [...telling.warnings],
@@ -177,7 +196,7 @@ async function backupUnderLease(
         return { stored, commit: () => commitManifest(backupPlan, stored, capture, plan, sealing, home, run) };
       },
       async () => {
-        for (const lease of leases) await lease.confirm();
+        for (const { lease } of held) await lease.confirm();
       },
     );
   } catch (error) {
@@ -188,7 +207,7 @@ async function backupUnderLease(
 
   const bytes = manifest.artifacts.flatMap((one) => one.volumes).reduce((sum, volume) => sum + volume.bytes, 0);
   telling.warnings.push(...manifest.warnings.filter((warning) => !telling.warnings.includes(warning)));
-  const problems: HoldfastError[] = [...unreachable, ...hookProblems];
+  const problems: HoldfastError[] = [...away, ...hookProblems];
   const stored = [home];
   await attempt(problems, () =>
     appendLedger(
@@ -204,7 +223,7 @@ async function backupUnderLease(
       run.clock,
     ),
   );
-  for (const vault of further) {
+  for (const { vault } of further) {
     await attempt(problems, async () => {
       await storePlan(plan, vault);
       await copyBackup(manifest, home, vault, run);
@@ -228,12 +247,24 @@ async function backupUnderLease(
   let proofError: HoldfastError | null = null;
   const prove = source.settings.prove ?? 'always';
   if (prove === 'always' || (typeof prove === 'object' && prove.cron === undefined)) {
-    const attempted = await proveBackup(new OpenedBackup(manifest, home, environment), source, stored, environment);
-    proof = attempted.result;
-    if (attempted.error) proofError = attempted.error;
+    try {
+      const attempted = await proveBackup(new OpenedBackup(manifest, home, environment), source, stored, environment);
+      proof = attempted.result;
+      proofError = attempted.error;
+    } catch (error) {
+      // The backup is committed: what hinders its proof cannot make it fail, or busy (I1).
+      if (!(error instanceof HoldfastError)) throw error;
+      problems.push(
+        new PartlyDone(`${id} is stored and not proven: ${error.message}`, {
+          hint: `holdfast prove ${source.name} --id ${id}`,
+          cause: error,
+        }),
+      );
+    }
   } else if (prove === 'never') telling.warnings.push('unproven by choice: the plan says prove: never');
 
-  const error = proofError ?? problems[0] ?? null;
+  const [error = null, ...more] = proofError ? [proofError, ...problems] : problems;
+  telling.warnings.push(...more.map(({ message }) => message));
   const copyMissing = !proofError && problems.length > 0;
   return {
     source: source.name,
@@ -309,6 +340,11 @@ function timeOfId(id: string): Date {
   return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
 }
 
+/** Only where the plan says `onChange`, and not when somebody asked for this very moment. */
+function mayBeSkipped(request: BackupRequest, source: SourceRef, tierAllows: boolean): boolean {
+  return tierAllows && source.settings.files?.onChange === true && request.point === null && request.reason === null;
+}
+
 async function unchanged(source: SourceRef, home: Vault, environment: JobEnvironment): Promise<boolean> {
   const outcomes = await outcomesOf(home, source.name);
   const places = await placesOf(home, source.name);
@@ -325,7 +361,9 @@ async function unchanged(source: SourceRef, home: Vault, environment: JobEnviron
 
 async function tellUnchanged(
   source: SourceRef,
+  startedAt: Date,
   home: Vault,
+  away: readonly HoldfastError[],
   environment: JobEnvironment,
   telling: Telling,
 ): Promise<BackupRun> {
@@ -338,14 +376,15 @@ async function tellUnchanged(
       id: newest?.id ?? null,
       manifest: null,
       host: environment.run.host,
-      details: { at: isoTime(telling.startedAt) },
+      details: { at: isoTime(startedAt) },
     },
     environment.run.clock,
   );
   const outcomes = await outcomesOf(home, source.name);
   const proof = stateOf((outcomes.get(newest?.id ?? '') ?? []).map((entry) => entry.outcome));
   return {
-    ...telling.ended('unchanged', null),
+    ...telling.ended('unchanged', away[0] ?? null),
+    exit: away.length > 0 ? EXIT.partly : EXIT.done,
     id: newest?.id ?? null,
     tier: newest?.tier ?? null,
     vaults: [home.name],
@@ -360,8 +399,8 @@ async function tellFailure(
   home: Vault,
   environment: JobEnvironment,
 ): Promise<void> {
-  const left = place.tier ? backupFolder({ ...place, tier: place.tier }) : null;
   try {
+    const left = place.tier ? await leftIn(home, backupFolder({ ...place, tier: place.tier })) : null;
     await appendLedger(
       home,
       place.source,
@@ -370,7 +409,7 @@ async function tellFailure(
         id: place.id,
         manifest: null,
         host: environment.run.host,
-        details: { code: error.code, message: error.message, left },
+        details: { code: error.code, message: environment.redact(error.message), left },
       },
       environment.run.clock,
     );
@@ -378,6 +417,12 @@ async function tellFailure(
     if (!(second instanceof HoldfastError)) throw second;
     environment.run.log.warn(`the failure could not be written into the ledger of ${home.name}: ${second.message}`);
   }
+}
+
+/** Null when the run failed before anything was stored. */
+async function leftIn(home: Vault, folder: string): Promise<string | null> {
+  for await (const _entry of home.list(`${folder}/`, { limit: 1 })) return folder;
+  return null;
 }
 
 async function attempt(problems: HoldfastError[], act: () => Promise<unknown>): Promise<void> {
@@ -393,7 +438,7 @@ async function releaseLoudly(lease: Lease, environment: JobEnvironment): Promise
   try {
     await lease.release();
   } catch (error) {
-    if (!(error instanceof VaultUnreachable)) throw error;
+    if (!(error instanceof HoldfastError)) throw error;
     environment.run.log.warn(`the lease could not be given back, it ends by itself in 90 s: ${error.message}`);
   }
 }

@@ -77,14 +77,13 @@ async function* checkKeys(environment: JobEnvironment): AsyncGenerator<CheckLine
           hint: 'add a second recipient whose identity is kept elsewhere',
         };
     const identity = await environment.identity();
-    if (identity === null) {
-      if (sealing.method === 'age')
-        yield {
-          name: 'identity',
-          ok: null,
-          message: 'the plan names no identity: backups are taken here and cannot be proven here',
-          hint: 'encryption.identity: { file: ./holdfast.key }',
-        };
+    if (identity === null && sealing.method === 'age') {
+      yield {
+        name: 'identity',
+        ok: null,
+        message: 'the plan names no identity: backups are taken here and cannot be proven here',
+        hint: 'encryption.identity: { file: ./holdfast.key }',
+      };
       return;
     }
     await identityOpens(identity, sealing, environment.run.processes);

@@ -19,4 +19,6 @@ export interface JobEnvironment {
   /** Whether a holder is a process of this very machine that has ended. */
   isGone(holder: Holder): boolean;
   readonly intents: Intents;
+  /** Takes out every secret that was revealed: for words that are written into a vault (I7). */
+  redact(text: string): string;
 }

@@ -1,4 +1,4 @@
-import { UsageError } from '#core/errors';
+import { HoldfastError, UsageError } from '#core/errors';
 import type { Vault } from '#core/ports';
 import { collect } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
@@ -11,18 +11,33 @@ import { readVaultIdentity } from '#vault/identity';
 export async function homeVault(source: string, asked: string | null, environment: JobEnvironment): Promise<Vault> {
   const { plan } = environment.plan;
   const settings = plan.sources[source];
-  const names =
-    asked !== null
-      ? [asked]
-      : settings
-        ? settings.schedule.flatMap((one) => one.to).slice(0, 1)
-        : Object.keys(plan.vaults);
+  const all = vaultsOf(source, environment);
+  const names = asked !== null ? [asked] : settings ? all.slice(0, 1) : all;
   for (const name of names) {
-    const vault = environment.vault(name);
-    await readVaultIdentity(vault, plan.name);
+    const vault = await openedVault(name, all, environment);
     if (settings || (await collect(vault.folders('backups/'))).includes(source)) return vault;
   }
   throw new UsageError(
     `no source "${source}" in ${environment.plan.file} or its vaults, want one of ${Object.keys(plan.sources).join(', ')}`,
   );
+}
+
+/** Names of the vaults a source's schedules write, the first one first; of all vaults when it left the plan. */
+export function vaultsOf(source: string, { plan: { plan } }: JobEnvironment): string[] {
+  const settings = plan.sources[source];
+  return settings ? [...new Set(settings.schedule.flatMap((one) => one.to))] : Object.keys(plan.vaults);
+}
+
+/** A vault that is away is no reason to give up while another has the copies: the hint says how. */
+async function openedVault(name: string, all: readonly string[], environment: JobEnvironment): Promise<Vault> {
+  try {
+    const vault = environment.vault(name);
+    await readVaultIdentity(vault, environment.plan.plan.name);
+    return vault;
+  } catch (error) {
+    const others = all.filter((one) => one !== name);
+    if (error instanceof HoldfastError && !(error instanceof UsageError) && others.length > 0)
+      error.hint = `${error.hint ? `${error.hint}; or ` : ''}take the copy of another vault: ${others.map((one) => `--from ${one}`).join(', ')}`;
+    throw error;
+  }
 }

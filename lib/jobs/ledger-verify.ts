@@ -25,13 +25,10 @@ export async function verifyLedger(vault: Vault, source: string): Promise<Ledger
     const manifest = await readOr(findings, () => manifestAt(vault, place));
     if (manifest) manifests.push(manifest);
   }
-  let entries: readonly LedgerEntry[] = [];
-  try {
-    entries = await collect(readLedger(vault, source));
-  } catch (error) {
-    if (!(error instanceof RecordInvalid)) throw error;
+  const onInvalid = (error: RecordInvalid): void => {
     findings.push(error.message);
-  }
+  };
+  const entries: readonly LedgerEntry[] = await collect(readLedger(vault, source, { onInvalid }));
   const heads = manifests.flatMap((manifest) =>
     manifest.ledgerHead ? [{ id: manifest.id, ...manifest.ledgerHead }] : [],
   );

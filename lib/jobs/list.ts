@@ -23,8 +23,10 @@ export interface ListedLine {
 export interface Listed {
   readonly backups: readonly ListedLine[];
   readonly warnings: readonly string[];
-  /** A vault that could not be listed: what is shown is then not all there is (I14). */
+  /** A vault that could not be listed: what is shown is then not all there is (I14). Of several, the others are warnings. */
   readonly error: HoldfastError | null;
+  /** How many vaults could be listed. */
+  readonly vaults: number;
 }
 
 /** Backups past `expires` are hidden: their promise is over, and they may be half gone. */
@@ -38,6 +40,7 @@ export async function listed(
   const warnings: string[] = [];
   const found = new Set(Object.keys(plan.sources));
   let error: HoldfastError | null = null;
+  let reached = 0;
   for (const name of vaults) {
     try {
       const vault = environment.vault(name);
@@ -46,18 +49,20 @@ export async function listed(
       for (const source of there) found.add(source);
       for (const source of ask.sources.length > 0 ? ask.sources.filter((one) => there.includes(one)) : there)
         await addLines(vault, source, ask.since, environment.run.clock.now(), backups, warnings);
+      reached += 1;
     } catch (thrown) {
       if (!(thrown instanceof HoldfastError) || thrown instanceof UsageError) throw thrown;
+      if (error) warnings.push(thrown.message);
       error ??= thrown;
     }
   }
   for (const source of ask.sources)
-    if (!found.has(source))
+    if (!found.has(source) && !error)
       throw new UsageError(`no source "${source}" in the plan or its vaults, want one of ${[...found].join(', ')}`);
   backups.sort((a, b) =>
     a.snapshotAt < b.snapshotAt ? -1 : a.snapshotAt > b.snapshotAt ? 1 : a.vault < b.vault ? -1 : 1,
   );
-  return { backups, warnings, error };
+  return { backups, warnings, error, vaults: reached };
 }
 
 async function addLines(

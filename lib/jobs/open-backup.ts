@@ -62,6 +62,7 @@ export class OpenedBackup implements OpenBackup {
       identity,
       this.#opening.run.processes,
       this.#opening.run.signal,
+      manifest.encryption.recipients,
     );
   }
 }

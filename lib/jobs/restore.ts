@@ -1,7 +1,8 @@
-import { BackupMissing, HoldfastError, UsageError, VaultRefused } from '#core/errors';
+import { BackupMissing, HoldfastError, PartlyDone, RecordInvalid, UsageError, VaultRefused } from '#core/errors';
 import { isoTime, type Manifest } from '#core/manifest';
 import type { Clock, RestoreOutcome, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
-import { findBackup, listBackups, outcomesOf, proofAt } from '#jobs/catalog';
+import { type ProofOutcome, type ProofState, stateOf } from '#core/proof';
+import { findBackup, type ListedBackup, listBackups, outcomesOf, proofAt } from '#jobs/catalog';
 import { OpenedBackup, type Opening } from '#jobs/open-backup';
 import { appendLedger } from '#vault/ledger-store';
 
@@ -18,6 +19,8 @@ export interface RestoreAsk {
 
 export interface Choice {
   readonly manifest: Manifest;
+  /** What its newest proof took: unseal, load, compare. Null when none proves it. */
+  readonly proofSeconds: number | null;
   readonly warnings: readonly string[];
 }
 
@@ -29,8 +32,7 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
   const { source } = ask;
   if (ask.id !== null) {
     const manifest = await findBackup(vault, source, ask.id);
-    const { backups } = await listBackups(vault, source);
-    const state = backups.find((one) => one.manifest.id === ask.id)?.proof ?? 'unproven';
+    const { state, seconds, warnings } = await proofStateOf(manifest, vault);
     if (state === 'disproven' && !ask.unproven)
       throw new BackupMissing(
         `backup ${ask.id} of ${source} is disproven: its last restore was not equal to its source`,
@@ -39,21 +41,39 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
           hint: 'restore another one, or take it as it is with --unproven',
         },
       );
-    return { manifest, warnings: state === 'proven' ? [] : [`backup ${ask.id} is ${state}`] };
+    return {
+      manifest,
+      proofSeconds: seconds,
+      warnings: [...warnings, ...(state === 'proven' ? [] : [`backup ${ask.id} is ${state}`])],
+    };
   }
   const listing = await listBackups(vault, source);
   const candidates = listing.backups
     .filter(({ manifest }) => ask.at === null || Date.parse(manifest.snapshotAt) <= ask.at.getTime())
     .filter(({ manifest }) => ask.point === null || manifest.point === ask.point)
     .sort((a, b) => Date.parse(a.manifest.snapshotAt) - Date.parse(b.manifest.snapshotAt));
-  const eligible = candidates.filter((one) => one.proof === 'proven' || (ask.unproven && one.proof !== 'disproven'));
-  const chosen = eligible.at(-1);
+  // A name says `proven`, its record says so of these very bytes: only the record is acted upon.
+  const warnings = [...listing.warnings];
+  let chosen: ListedBackup | null = null;
+  let proofSeconds: number | null = null;
+  for (const one of candidates.toReversed()) {
+    if (one.proof === 'proven') {
+      const read = await proofStateOf(one.manifest, vault);
+      warnings.push(...read.warnings);
+      if (read.state !== 'proven' && !ask.unproven) continue;
+      chosen = { ...one, proof: read.state };
+      proofSeconds = read.seconds;
+    } else if (ask.unproven && one.proof !== 'disproven') chosen = one;
+    if (chosen) break;
+  }
   if (!chosen) throw nothingFor(ask, vault, candidates.length, listing.backups.length);
-  const newer = candidates.slice(candidates.indexOf(chosen) + 1);
+  const { id } = chosen.manifest;
+  const newer = candidates.slice(candidates.findIndex((one) => one.manifest.id === id) + 1);
   return {
     manifest: chosen.manifest,
+    proofSeconds,
     warnings: [
-      ...listing.warnings,
+      ...warnings,
       ...(chosen.proof === 'proven' ? [] : [`backup ${chosen.manifest.id} is ${chosen.proof}`]),
       ...newer.map(
         (one) =>
@@ -61,6 +81,31 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
       ),
     ],
   };
+}
+
+/** What a backup's proof records say of this very manifest; one that was edited or is of other bytes does not count. */
+async function proofStateOf(
+  manifest: Manifest,
+  vault: Vault,
+): Promise<{ readonly state: ProofState; readonly seconds: number | null; readonly warnings: readonly string[] }> {
+  let seconds: number | null = null;
+  const outcomes: ProofOutcome[] = [];
+  const warnings: string[] = [];
+  for (const { key, outcome } of (await outcomesOf(vault, manifest.source)).get(manifest.id) ?? []) {
+    try {
+      const proof = await proofAt(vault, key);
+      if (proof.manifest === manifest.sha256) {
+        outcomes.push(outcome);
+        if (outcome === 'proven') seconds = proof.seconds;
+      } else warnings.push(`${key} is a proof of another manifest of ${manifest.id} and does not count`);
+    } catch (error) {
+      if (!(error instanceof RecordInvalid)) throw error;
+      warnings.push(error.message);
+      // A disproof that cannot be read is still a warning sign, not a green light.
+      if (outcome === 'disproven') outcomes.push(outcome);
+    }
+  }
+  return { state: stateOf(outcomes), seconds, warnings };
 }
 
 export interface RestoreSteps {
@@ -72,24 +117,17 @@ export interface RestoreSteps {
 }
 
 /** What a restore would do (`--dry-run`). The time is that of the backup's newest proof: unseal, load, compare. */
-export async function restoreSteps(
-  choice: Choice,
-  ask: RestoreAsk,
-  target: string,
-  vault: Vault,
-): Promise<RestoreSteps> {
+export function restoreSteps(choice: Choice, ask: RestoreAsk, target: string, vault: Vault): RestoreSteps {
   const { manifest } = choice;
   const volumes = manifest.artifacts.flatMap((artifact) => artifact.volumes);
   const bytes = volumes.reduce((sum, volume) => sum + volume.bytes, 0);
   const plainBytes = manifest.artifacts.reduce((sum, artifact) => sum + artifact.plain.bytes, 0);
-  const proofs = (await outcomesOf(vault, manifest.source)).get(manifest.id) ?? [];
-  const proven = proofs.filter((proof) => proof.outcome === 'proven').at(-1);
-  const expectedSeconds = proven ? Math.round((await proofAt(vault, proven.key)).seconds) : null;
+  const { proofSeconds } = choice;
   return {
     id: manifest.id,
     bytes,
     plainBytes,
-    expectedSeconds,
+    expectedSeconds: proofSeconds === null ? null : Math.round(proofSeconds * 10) / 10,
     steps: [
       `read ${volumes.length} sealed ${volumes.length === 1 ? 'file' : 'files'} from ${vault.name} (${vault.url}) and compare their sha256`,
       manifest.encryption.method === 'none'
@@ -104,6 +142,9 @@ export async function restoreSteps(
 export interface RestoreWorld extends Opening {
   readonly run: RunContext;
   engine(name: Manifest['engine']): StreamingEngine;
+  /** Where the plan's commands run. */
+  readonly directory: string;
+  redact(text: string): string;
 }
 
 export interface RestoreResult {
@@ -113,10 +154,12 @@ export interface RestoreResult {
   readonly seconds: number;
   readonly verified: boolean;
   readonly warnings: readonly string[];
+  /** The data is back and equal, and something after it failed. */
+  readonly error: PartlyDone | null;
 }
 
 /**
- * Gives one backup back, verified, runs the plan's `afterRestore`, and writes it into the vault's ledger.
+ * Gives one backup back, verified, writes it into the vault's ledger, and runs the plan's `afterRestore`.
  * @param source null on the worst day, when there is no plan
  */
 export async function restore(
@@ -146,22 +189,20 @@ export async function restore(
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     error.source ??= manifest.source;
-    await tell(vault, manifest, { restored: false, code: error.code, message: error.message }, run, warnings);
+    const details = { restored: false, code: error.code, message: world.redact(error.message) };
+    await tell(vault, manifest, details, world, warnings);
     throw error;
   }
   warnings.push(...outcome.warnings);
-  for (const command of source?.settings.afterRestore ?? []) {
-    run.log.info(`afterRestore: ${command}`);
-    await run.processes.run({ program: 'sh', args: ['-c', command] });
-  }
   const seconds = secondsSince(run.clock);
   await tell(
     vault,
     manifest,
     { restored: true, target: outcome.target, verified: outcome.verified, seconds },
-    run,
+    world,
     warnings,
   );
+  const failed = await afterRestore(source, world);
   return {
     source: manifest.source,
     id: manifest.id,
@@ -169,7 +210,36 @@ export async function restore(
     seconds,
     verified: outcome.verified,
     warnings,
+    error: failed,
   };
+}
+
+/**
+ * The plan's `afterRestore` commands, in order, to the first that fails: `app resume` after a failed `app migrate`
+ * would do harm. What was restored stays good.
+ */
+async function afterRestore(source: SourceRef | null, { run, directory }: RestoreWorld): Promise<PartlyDone | null> {
+  const commands = source?.settings.afterRestore ?? [];
+  for (const [index, command] of commands.entries()) {
+    run.log.info(`afterRestore: ${command}`);
+    try {
+      await run.processes.run({
+        program: 'sh',
+        args: ['-c', command],
+        cwd: directory,
+        env: { HOLDFAST_SOURCE: source?.name ?? '' },
+      });
+    } catch (cause) {
+      if (!(cause instanceof HoldfastError)) throw cause;
+      const left = commands.slice(index + 1).map((one) => `\`${one}\``);
+      return new PartlyDone(`restored and good, but afterRestore, \`${command}\`: ${cause.message}`, {
+        source: source?.name ?? null,
+        cause,
+        hint: `run it by hand in ${directory}${left.length > 0 ? `, then what comes after it: ${left.join(', ')}` : ''}`,
+      });
+    }
+  }
+  return null;
 }
 
 /** A vault that may only be read must not stop a restore: what could not be written down is said. */
@@ -177,7 +247,7 @@ async function tell(
   vault: Vault,
   manifest: Manifest,
   details: Record<string, string | number | boolean>,
-  run: RunContext,
+  { run }: RestoreWorld,
   warnings: string[],
 ): Promise<void> {
   try {

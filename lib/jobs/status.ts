@@ -1,5 +1,5 @@
 import { HoldfastError } from '#core/errors';
-import { isoTime } from '#core/manifest';
+import { isoTime, type Manifest } from '#core/manifest';
 import { firstDueRun, judge, objectivesOf } from '#core/objectives';
 import type { Source } from '#core/plan';
 import type { Vault } from '#core/ports';
@@ -183,7 +183,7 @@ async function newestIn(
       vault: vault.name,
       proven: { id: manifest.id, snapshotAt: new Date(manifest.snapshotAt), seconds: proof?.seconds ?? null },
       newest: newest ?? null,
-      unchangedAt: settings.files?.onChange ? await unchangedSince(vault, source, manifest.ledgerHead?.seq ?? 0) : null,
+      unchangedAt: settings.files?.onChange ? await unchangedSince(vault, manifest) : null,
     };
   }
   throw new Error('the last window has no bound');
@@ -195,9 +195,10 @@ function counts(proofs: readonly { readonly outcome: ProofOutcome }[], settings:
   return state === 'proven' || (settings.prove === 'never' && state === 'unproven');
 }
 
-async function unchangedSince(vault: Vault, source: string, after: number): Promise<Date | null> {
+/** When a run last found the source equal to this very backup. */
+async function unchangedSince(vault: Vault, { source, id, ledgerHead }: Manifest): Promise<Date | null> {
   let at: Date | null = null;
-  for await (const entry of readLedger(vault, source, { after }))
-    if (entry.event === 'unchanged') at = new Date(entry.at);
+  for await (const entry of readLedger(vault, source, { after: ledgerHead?.seq ?? 0 }))
+    if (entry.event === 'unchanged' && entry.id === id) at = new Date(entry.at);
   return at;
 }

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { CaptureIncomplete, Disproven, KeyExists, SpaceLacking } from '#core/errors';
+import { Cancelled, CaptureIncomplete, Disproven, KeyExists } from '#core/errors';
 import {
   type Artifact,
   backupFolder,
@@ -96,7 +96,8 @@ async function storeArtifact(
     sealed.stop();
     const blamed = await sealed.done.then(
       () => error,
-      (sealError: unknown) => (error instanceof SpaceLacking ? error : sealError),
+      // Cancelled by the line above: the store gave up first, and knows why.
+      (sealError: unknown) => (sealError instanceof Cancelled ? error : sealError),
     );
     throw blamed;
   }

@@ -4,7 +4,7 @@ import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink, utim
 import { dirname, join } from 'node:path';
 import { messageOf } from '#core/errors';
 import { diskMissing, isErrno, keyExists } from '#vault/disk-errors';
-import { refuseWayOut } from '#vault/disk-listing';
+import { refuseWayOut, refuseWayOutAbove } from '#vault/disk-listing';
 
 /**
  * Files on their way into a disk vault. All of them lie in one hidden folder of the vault (the same file system, so
@@ -118,7 +118,9 @@ export class Incoming {
     const target = join(this.#root, key);
     const folder = dirname(target);
     for (let tries = 1; ; tries++) {
-      const made = await mkdir(folder, { recursive: true, mode: 0o700 });
+      // Before anything is made: else folders would appear behind a link that leads out.
+      refuseWayOutAbove(this.#root, dirname(key));
+      const made = await makeFolder(folder);
       try {
         refuseWayOut(this.#root, dirname(key));
         await work(target);
@@ -191,6 +193,17 @@ export class IncomingFile {
     if (this.#closed) return;
     this.#closed = true;
     await this.handle.close();
+  }
+}
+
+/** Returns the topmost folder that was not there before. */
+async function makeFolder(folder: string): Promise<string | undefined> {
+  try {
+    return await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // Node's word for a file in the way would be ours for a key that is there.
+    if (isErrno(error) && error.code === 'EEXIST') throw Object.assign(error, { code: 'ENOTDIR' });
+    throw error;
   }
 }
 

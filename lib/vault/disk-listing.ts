@@ -1,5 +1,5 @@
 import { type Dirent, readdirSync, realpathSync, statSync } from 'node:fs';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { UnsafePath } from '#core/errors';
 import type { VaultEntry } from '#core/ports';
 import { isErrno } from '#vault/disk-errors';
@@ -61,6 +61,18 @@ export function refuseWayOut(root: string, key: string): void {
     throw new UnsafePath(`${path} is a symbolic link out of the vault, to ${real}`, {
       hint: 'remove the link; a vault holds its own bytes',
     });
+}
+
+/** The same for a folder that may not be there yet: what of it is there must not lead out. */
+export function refuseWayOutAbove(root: string, folder: string): void {
+  for (let key = folder; ; key = dirname(key)) {
+    try {
+      refuseWayOut(root, key);
+      return;
+    } catch (error) {
+      if (!isErrno(error) || error.code !== 'ENOENT' || key === '.') throw error;
+    }
+  }
 }
 
 function isDirectory(root: string, key: string, entry: Dirent): boolean {

@@ -129,6 +129,11 @@ export function s3Error(error: unknown, operation: string, key: string, place: S
     });
   if (status === 507 || name === 'QuotaExceeded' || name === 'XMinioStorageFull' || name === 'InsufficientCapacity')
     return new SpaceLacking(what, { hint: 'raise the quota of the bucket or its owner', cause });
+  if (/region is missing/i.test(failure.message))
+    return new VaultRefused(`${place.url} needs a region`, {
+      hint: 'give the vault a region, or set AWS_REGION',
+      cause,
+    });
   if (judge(error) !== 'final')
     return new VaultUnreachable(what, { hint: `check the network and ${place.endpoint}, then run it again`, cause });
   if (name === 'ENOTFOUND')

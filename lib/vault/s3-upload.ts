@@ -169,7 +169,8 @@ class Upload {
       for (const key of this.#doubtful) await this.#abortAll(key, farewell);
     } catch (second) {
       // The first failure is the one to tell; that parts were left (and cost) belongs to it.
-      if (error instanceof Error) error.message += `; and its unfinished upload could not be aborted: ${messageOf(second)}`;
+      if (error instanceof Error)
+        error.message += `; and its unfinished upload could not be aborted: ${messageOf(second)}`;
     }
     return error;
   }

@@ -6,9 +6,10 @@ import { checkKey, checkPrefix, isListedKey, keyMissing, leadingNumber, tenDigit
 import { PACE, S3Connection, type S3Pace, type S3Settings } from '#vault/s3-client';
 import { download, downloadSmall } from '#vault/s3-download';
 import { garbled } from '#vault/s3-errors';
+import { endLeftUploads, UPLOAD_LEFT_AFTER_MS } from '#vault/s3-leftovers';
 import { putObject, type StoredObject, UPLOAD_LIMITS, type UploadLimits, unquoted, upload } from '#vault/s3-upload';
 
-const PAGE = 1000;
+const PAGE_KEYS = 1000;
 
 export interface S3VaultOptions {
   readonly name: string;
@@ -21,6 +22,10 @@ export interface S3VaultOptions {
   readonly pace?: S3Pace;
   /** For tests: small parts and volumes. */
   readonly limits?: UploadLimits;
+  /** For tests: the age of an upload whose writer is gone. */
+  readonly uploadLeftAfterMs?: number;
+  /** For tests: keys in one answer of a listing, at most 1000. */
+  readonly pageKeys?: number;
 }
 
 /** Backups in a bucket, of AWS or of a store that speaks its protocol. */
@@ -30,10 +35,13 @@ export class S3Vault implements Vault {
   readonly features: VaultFeatures;
   readonly #connection: S3Connection;
   readonly #options: S3VaultOptions;
+  readonly #pageKeys: number;
+  #leftUploadsEnded = false;
 
   constructor(options: S3VaultOptions) {
     this.name = options.name;
     this.#options = options;
+    this.#pageKeys = options.pageKeys ?? PAGE_KEYS;
     this.#connection = new S3Connection(options.settings, options.pace ?? PACE);
     this.url = this.#connection.place.url;
     this.features = {
@@ -59,6 +67,7 @@ export class S3Vault implements Vault {
 
   async store(folder: string, name: string, bytes: Readable, options: StoreOptions): Promise<readonly StoredVolume[]> {
     checkKey(`${folder}/${name}`);
+    await this.#endLeftUploads();
     const { conditionalMultipart, serverChecksum } = this.features;
     return upload(
       {
@@ -94,7 +103,7 @@ export class S3Vault implements Vault {
     let left = options.limit ?? Number.POSITIVE_INFINITY;
     if (left <= 0) return;
     const after = options.after ?? '';
-    for await (const page of this.#pages(prefix, { after, size: Math.min(PAGE, left) })) {
+    for await (const page of this.#pages(prefix, { after, size: Math.min(this.#pageKeys, left) })) {
       for (const { Key, Size, LastModified } of page.Contents ?? []) {
         const key = this.#keyOf(Key);
         if (Size === undefined || LastModified === undefined)
@@ -121,15 +130,15 @@ export class S3Vault implements Vault {
   async lastNumber(prefix: string): Promise<number | null> {
     checkPrefix(prefix);
     const folder = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;
-    const first = await this.#numbersFrom(folder, 0, PAGE);
+    const first = await this.#numbersFrom(folder, 0, this.#pageKeys);
     let last = first.last;
     if (last === null || !first.more) return last;
     // Something may lie above `last`; nothing lies at or above `nothing`.
     let nothing = Number.POSITIVE_INFINITY;
-    for (let step = PAGE; nothing - last > 1; ) {
-      const near = nothing - last <= PAGE;
+    for (let step = this.#pageKeys; nothing - last > 1; ) {
+      const near = nothing - last <= this.#pageKeys;
       const from: number = near ? last + 1 : Math.min(last + step, Math.ceil((last + nothing) / 2));
-      const page = await this.#numbersFrom(folder, from, near ? PAGE : 1);
+      const page = await this.#numbersFrom(folder, from, near ? this.#pageKeys : 1);
       if (page.last === null) nothing = from;
       else {
         last = page.last;
@@ -173,6 +182,14 @@ export class S3Vault implements Vault {
     });
   }
 
+  /** Once a run is enough. */
+  async #endLeftUploads(): Promise<void> {
+    if (this.#leftUploadsEnded) return;
+    this.#leftUploadsEnded = true;
+    const after = this.#options.uploadLeftAfterMs ?? UPLOAD_LEFT_AFTER_MS;
+    await endLeftUploads(this.#connection, this.#objectKey('backups/'), after);
+  }
+
   async #stat(key: string): Promise<StoredObject | null> {
     const objectKey = this.#objectKey(key);
     const page = await this.#page(key, { size: 1 });
@@ -213,7 +230,7 @@ export class S3Vault implements Vault {
     prefix: string,
     {
       after = '',
-      size = PAGE,
+      size = this.#pageKeys,
       delimiter,
       token,
     }: { readonly after?: string; readonly size?: number; readonly delimiter?: string; readonly token?: string },

@@ -8,6 +8,8 @@ import { lostItsReader } from '#vault/seal';
 
 type Volume = Artifact['volumes'][number];
 
+const DIFFERENCES_TOLD = 5;
+
 /**
  * Opens a sealed artifact: its volumes in order, hashed on the way, through `age -d | zstd -d`. `bytes` is the last
  * child's stdout, so that another child can inherit it; only where the manifest has a plain sha256 do the plain bytes
@@ -50,7 +52,7 @@ export async function unsealArtifact(
 
 /**
  * Re-hashes stored bytes without opening them: finds rot, needs no key.
- * @throws Disproven naming every volume that is not as its manifest says
+ * @throws Disproven naming the volumes that are not as the manifest says; Cancelled
  */
 export async function verifyStored(
   vault: Vault,
@@ -191,7 +193,9 @@ async function judge(
 }
 
 function notAsRecorded(differences: readonly string[]): Disproven {
-  return new Disproven(`the stored bytes are not what the manifest says: ${differences.join('; ')}`, {
+  const more = differences.length > DIFFERENCES_TOLD ? `; and ${differences.length - DIFFERENCES_TOLD} more` : '';
+  const told = differences.slice(0, DIFFERENCES_TOLD).join('; ');
+  return new Disproven(`the stored bytes are not what the manifest says: ${told}${more}`, {
     hint: 'take a new backup now; another copy of the vault may still hold this one whole',
   });
 }

@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { BenchPlace } from '#test/bench/bench-place';
-import { inTurn, type Row, ratioRow, timed } from '#test/bench/measure';
+import { inTurn, type Row, ratioRow, SCALE, timed } from '#test/bench/measure';
 import { memoryRow } from '#test/bench/postgres';
 
-const FILES = 20_000;
+const FILES = Math.round(20_000 * SCALE);
 const BYTES = 20_000;
-const MANY = 1_000_000;
+const MANY = Math.round(1_000_000 * SCALE);
 
 export async function filesRows(
   rounds: number,

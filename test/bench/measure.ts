@@ -2,6 +2,9 @@ import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
+/** A fraction of the data, to try the bench itself: its figures then mean nothing and are not written down. */
+export const SCALE = Number(process.env['HOLDFAST_BENCH_SCALE'] ?? 1);
+
 const SAMPLE_MILLISECONDS = 40;
 /** Database servers are not Holdfast's memory (I8). */
 const SERVERS = new Set(['postgres', 'redis-server', 'initdb']);

@@ -1,8 +1,9 @@
 import { BenchPlace } from '#test/bench/bench-place';
-import { inTurn, measure, type Row, ratioRow, timed } from '#test/bench/measure';
+import { inTurn, measure, type Row, ratioRow, SCALE, timed } from '#test/bench/measure';
 import { startPostgres } from '#test/servers/postgres';
 
-const EVENTS = 3_600_000;
+const EVENTS = Math.round(3_600_000 * SCALE);
+const TABLES = Math.round(20_000 * SCALE);
 /** Both sides' scratch and by-hand servers; what Holdfast's own scratch cluster uses too. */
 const CONF = [
   'fsync = off',
@@ -66,10 +67,10 @@ create index on events (created_at); analyze events;`,
     say('20,000 tables');
     await server.sql('postgres', 'drop database events');
     await server.sql('postgres', 'create database many');
-    for (let batch = 0; batch < 20; batch++)
+    for (let from = 1; from <= TABLES; from += 1000)
       await server.sql(
         'many',
-        `do $$ begin for n in ${batch * 1000 + 1}..${batch * 1000 + 1000} loop execute format('create table t%s (id int primary key, x text)', n); execute format('insert into t%s values (1, %L)', n, n); end loop; end $$`,
+        `do $$ begin for n in ${from}..${Math.min(from + 999, TABLES)} loop execute format('create table t%s (id int primary key, x text)', n); execute format('insert into t%s values (1, %L)', n, n); end loop; end $$`,
       );
     await place.plan(`postgres: { url: "${server.url('many')}" }`, 'never');
     const many = await place.backup();

@@ -1,10 +1,10 @@
 import { mkdirSync } from 'node:fs';
 import { BenchPlace } from '#test/bench/bench-place';
-import { inTurn, type Row, ratioRow, timed } from '#test/bench/measure';
+import { inTurn, type Row, ratioRow, SCALE, timed } from '#test/bench/measure';
 import { memoryRow } from '#test/bench/postgres';
 import { startRedis } from '#test/servers/redis';
 
-const KEYS = 5_000_000;
+const KEYS = Math.round(5_000_000 * SCALE);
 
 export async function redisRows(
   rounds: number,

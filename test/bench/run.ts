@@ -2,12 +2,12 @@ import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { filesRows } from '#test/bench/files';
-import type { Row } from '#test/bench/measure';
+import { type Row, SCALE } from '#test/bench/measure';
 import { postgresRows } from '#test/bench/postgres';
 import { redisRows } from '#test/bench/redis';
 import { statusRows } from '#test/bench/status';
 
-const ROUNDS = 5;
+const ROUNDS = SCALE === 1 ? 5 : 1;
 const PARTS = { postgres: postgresRows, redis: redisRows, files: filesRows, status: statusRows };
 
 const asked = process.argv.slice(2);
@@ -40,4 +40,4 @@ ${lines.join('\n')}
 
 ${notes.map((note) => `- ${note}`).join('\n')}
 `;
-if (asked.length === 0) writeFileSync(resolve(import.meta.dirname, '../../docs/bench.md'), document);
+if (asked.length === 0 && SCALE === 1) writeFileSync(resolve(import.meta.dirname, '../../docs/bench.md'), document);

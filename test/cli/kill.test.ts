@@ -104,9 +104,12 @@ sources:
     assert.deepEqual(ownFault, [], 'the chain is whole; a run killed right after its commit may lack its entry');
   });
 
-  /** What is at the target of a killed restore is all of it: half a restore never stands there. */
+  /** A killed restore may leave its hidden staging, never half of what was asked for in its place. */
   async function wholeRestore(source: string, target: string): Promise<void> {
-    const found = readdirSync(target, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const found = readdirSync(target, { recursive: true, withFileTypes: true }).filter(
+      (entry) => entry.isFile() && !`${entry.parentPath}/${entry.name}`.includes('/.holdfast-'),
+    );
+    if (found.length === 0) return;
     if (source === 'tree') assert.equal(found.length, 200, `half a tree at ${target}`);
     else {
       assert.equal(found.length, 1);

@@ -1,12 +1,10 @@
 import { strict as assert } from 'node:assert';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { CommandFailed, HoldfastError } from '#core/errors';
-import { canonicalJson } from '#core/manifest';
-import type { Capture, CheckLine, RestoredCopy, RunContext, SourceRef, StreamingEngine } from '#core/ports';
+import { CommandFailed, type HoldfastError } from '#core/errors';
+import type { Capture, RestoredCopy, RunContext, SourceRef, StreamingEngine } from '#core/ports';
+import { isToldToPeople, leftIn, lines, neverGreen, withCode, words } from '#test/contracts/engine-assertions';
 import { openRun, type TestRun } from '#test/contracts/run-context';
-import { livingProcesses, newProcesses, watchArguments } from '#test/contracts/seen-processes';
+import { firstProcess, livingProcesses, newProcesses, watchArguments } from '#test/contracts/seen-processes';
 import { type ReadingOptions, type StoredBackup, storeCapture } from '#test/contracts/stored-backup';
 
 /** `capturing`: `capture()` was called, is not done. `captured`: it is done. `reading`: first bytes of the first artifact were read. */
@@ -304,8 +302,11 @@ export function engineContract(title: string, kit: EngineKit): void {
       test(`cancelled when ${stage}: rejects as cancelled, and no child lives on`, async () => {
         const source = await kit.source();
         await inRun(async (opened, run) => {
+          const children = livingProcesses(run.scratch);
           const at = async (now: Stage): Promise<void> => {
-            if (now === stage) opened.abort();
+            if (now !== stage) return;
+            if (stage === 'capturing') await firstProcess(run.scratch, children);
+            opened.abort();
           };
           await assert.rejects(captureInStages({ source, at }, run), withCode('cancelled'));
         });
@@ -314,7 +315,10 @@ export function engineContract(title: string, kit: EngineKit): void {
     test('cancelled when loading: rejects as cancelled, and no child lives on', async () => {
       const source = await kit.source();
       await withBackup(source, async (stored, run, opened) => {
+        const children = livingProcesses(run.scratch);
         const loading = differences(stored, source, run, { through: 'child' });
+        loading.catch(() => undefined);
+        await firstProcess(run.scratch, children);
         opened.abort();
         await assert.rejects(loading, withCode('cancelled'));
       });
@@ -473,54 +477,4 @@ export function engineContract(title: string, kit: EngineKit): void {
       assert.deepEqual(await leftIn(run.scratch), [], 'plaintext is left');
     }
   });
-}
-
-async function lines(check: AsyncIterable<CheckLine>): Promise<readonly CheckLine[]> {
-  const all: CheckLine[] = [];
-  for await (const line of check) all.push(line);
-  return all;
-}
-
-/** Files below scratch; the notes of service pids are the host's. */
-async function leftIn(scratch: string): Promise<readonly string[]> {
-  const entries = await readdir(scratch, { recursive: true, withFileTypes: true });
-  return entries.map((entry) => join(entry.parentPath, entry.name)).filter((path) => path !== join(scratch, 'pids'));
-}
-
-/** Either the load says that the backup is bad, or the comparison does. */
-async function neverGreen(work: () => Promise<readonly string[]>): Promise<void> {
-  let found: readonly string[];
-  try {
-    found = await work();
-  } catch (error) {
-    withCode('disproven')(error);
-    return;
-  }
-  assert.notDeepEqual(found, [], 'a damaged backup was called equal');
-}
-
-function isToldToPeople(error: unknown): true {
-  if (!(error instanceof HoldfastError)) throw error;
-  assert.notEqual(error.message, '');
-  return true;
-}
-
-function withCode(code: string): (error: unknown) => true {
-  return (error) => {
-    isToldToPeople(error);
-    assert.equal((error as HoldfastError).code, code, (error as HoldfastError).message);
-    return true;
-  };
-}
-
-/** Everything a failure says: its message, hint, stderr, and those of its causes. */
-async function words(work: () => Promise<unknown>): Promise<readonly string[]> {
-  const thrown = await work().then(
-    () => assert.fail('was expected to fail'),
-    (error: unknown) => error,
-  );
-  const said: string[] = [];
-  for (let at = thrown; at instanceof Error; at = at.cause)
-    said.push(at.message, canonicalJson({ ...at }), at.stack ?? '');
-  return said;
 }

@@ -47,6 +47,13 @@ export async function newProcesses(
   }
 }
 
+/** Waits until a process lives that was not there `before`, at most `patience` milliseconds. */
+export async function firstProcess(path: string, before: readonly SeenProcess[], patience = 1000): Promise<void> {
+  const known = new Set(before.map(({ pid }) => pid));
+  for (const end = Date.now() + patience; Date.now() < end; await wait(1))
+    if (livingProcesses(path).some(({ pid }) => !known.has(pid))) return;
+}
+
 /** Watches the arguments of all children until `stop`, which returns every argument list that was seen. */
 export function watchArguments(path: string): { stop(): readonly string[] } {
   const seen = new Set<string>();

@@ -86,7 +86,6 @@ describe('what a plan may say and this version does not do yet', () => {
       'sources.app.schedule[1].kind',
       'sources.cache.redis.aof',
       'sources.code.git',
-      'sources.events.afterRestore',
       'sources.events.drill',
       'tiers.monthly.class',
       'tiers.weekly.class',

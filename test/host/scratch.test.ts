@@ -24,6 +24,7 @@ import { HoldfastError, UnsafePath, UsageError } from '#core/errors';
 import { isGone, thisHolder } from '#host/holder';
 import { createProcesses, processStart } from '#host/processes';
 import { openScratch } from '#host/scratch';
+import { until } from '#test/until';
 
 const RUN = fileURLToPath(import.meta.resolve('#test/host/scratch-run'));
 const UID = process.getuid?.() ?? 0;
@@ -252,7 +253,7 @@ describe('holder', () => {
   test('this process is not gone; one that ended is, even while nobody has asked how it ended', async () => {
     assert.equal(isGone(thisHolder()), false);
     // sleep is reaped by nobody: sh was replaced by a tail that never waits.
-    const zombie = spawn('sh', ['-c', 'sleep 0.05 & echo $!; exec tail -f /dev/null'], {
+    const zombie = spawn('sh', ['-c', 'sleep 1 & echo $!; exec tail -f /dev/null'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     const [line] = (await once(zombie.stdout, 'data')) as [Buffer];
@@ -261,9 +262,8 @@ describe('holder', () => {
     assert.notEqual(start, null);
     const holder = { ...thisHolder(), pid, start };
     assert.equal(isGone(holder), false);
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await until(() => isGone(holder), 'its end');
     assert.ok(existsSync(`/proc/${pid}`), 'a zombie');
-    assert.equal(isGone(holder), true);
     zombie.kill('SIGKILL');
     await once(zombie, 'exit');
   });

@@ -29,6 +29,11 @@ export interface S3Server {
   readonly secretAccessKey: string;
 }
 
+interface Daemon {
+  readonly program: string;
+  readonly child: ChildProcess;
+}
+
 export interface Ceph extends S3Server {
   stop(): Promise<void>;
 }
@@ -47,25 +52,19 @@ export async function startCeph(dir: string, port?: number): Promise<Ceph> {
   const ceph = (program: string, ...args: string[]): Promise<{ stdout: string }> =>
     run(program, args, { env: { ...process.env, CEPH_CONF: path('ceph.conf') }, timeout: 60_000 });
 
-  const daemons: ChildProcess[] = [];
+  const daemons: Daemon[] = [];
   const daemon = (program: string, ...args: string[]): void => {
     const output = openSync(path(`log/${program}.out`), 'a');
-    // In the foreground and as our own child: its pid is known, and its end is seen.
-    daemons.push(
-      spawn(program, ['-c', path('ceph.conf'), '-f', ...args], { stdio: ['ignore', output, output], detached: true }),
-    );
+    // In the foreground and as our own child: its pid is known, its end is seen, and it ends with us however we end.
+    const started = ['--pdeathsig', 'KILL', program, '-c', path('ceph.conf'), '-f', ...args];
+    daemons.push({ program, child: spawn('setpriv', started, { stdio: ['ignore', output, output], detached: true }) });
     closeSync(output);
   };
   const stop = async (): Promise<void> => {
-    process.off('exit', killAll);
     // The gateway first: without its storage it would wait for it, and linger.
-    for (const child of daemons.reverse()) await end(child);
+    for (const { child } of daemons.reverse()) await end(child);
     await rm(dir, { recursive: true, force: true });
   };
-  const killAll = (): void => {
-    for (const child of daemons) if (running(child)) child.kill('SIGKILL');
-  };
-  process.on('exit', killAll);
 
   try {
     await ceph(
@@ -224,11 +223,11 @@ rgw_lc_debug_interval = 5
 `;
 }
 
-async function answering(endpoint: string, daemons: readonly ChildProcess[], logs: string): Promise<void> {
+async function answering(endpoint: string, daemons: readonly Daemon[], logs: string): Promise<void> {
   for (let tries = 0; tries < 600; tries++) {
-    const dead = daemons.find((child) => !running(child));
+    const dead = daemons.find(({ child }) => !running(child));
     if (dead) {
-      const program = dead.spawnfile;
+      const { program } = dead;
       throw new Error(`${program} ended early: ${(await readFile(join(logs, `${program}.out`), 'utf8')).slice(-2000)}`);
     }
     const reply = await fetch(endpoint, { signal: AbortSignal.timeout(1000) }).catch(() => null);

@@ -89,7 +89,23 @@ ${options.conf ?? ''}
   const psql = async (database: string, args: readonly string[]): Promise<string> => {
     const { stdout } = await run(
       join(bin, 'psql'),
-      ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', home, '-p', String(port), '-U', 'postgres', '-d', database, ...args],
+      [
+        '-X',
+        '-q',
+        '-A',
+        '-t',
+        '-v',
+        'ON_ERROR_STOP=1',
+        '-h',
+        home,
+        '-p',
+        String(port),
+        '-U',
+        'postgres',
+        '-d',
+        database,
+        ...args,
+      ],
       { maxBuffer: 64 * 1024 * 1024, env: { ...process.env, PGCLIENTENCODING: 'UTF8' } },
     );
     return stdout.trimEnd();

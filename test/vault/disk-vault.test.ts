@@ -2,7 +2,20 @@ import { strict as assert } from 'node:assert';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, chmod, mkdir, mkdtemp, open, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
@@ -55,7 +68,7 @@ async function deadMount(folder: string): Promise<boolean> {
   );
 }
 
-async function kit(options: Partial<DiskVaultOptions> = {}) {
+async function kit(options: Partial<DiskVaultOptions> = {}, manyKeys = 2500) {
   const place = await mkdtemp(join(tmpdir(), 'holdfast-vault-'));
   const root = join(place, 'vault');
   const dead = join(place, 'dead');
@@ -70,6 +83,7 @@ async function kit(options: Partial<DiskVaultOptions> = {}) {
     },
     leftovers: () => readdir(join(root, '.incoming')),
     volumeBytes: VOLUME,
+    manyKeys,
     close: async () => {
       if (mounted) await run('umount', [dead]);
       await rm(place, { recursive: true, force: true });
@@ -78,7 +92,7 @@ async function kit(options: Partial<DiskVaultOptions> = {}) {
 }
 
 vaultContract('a disk vault', () => kit());
-vaultContract('a disk vault on a file system without hard links', () => kit({ link: noLink, capacity: 1e12 }));
+vaultContract('a disk vault on a file system without hard links', () => kit({ link: noLink, capacity: 1e12 }, 250));
 
 describe('a disk vault', () => {
   const places: string[] = [];
@@ -173,11 +187,11 @@ describe('a disk vault', () => {
       await run('mount', ['-o', 'remount,ro,bind', root]);
     } else await chmod(join(root, '.incoming'), 0o500);
     for (const writing of [
-      vault.putOnce('backups/a/y', Buffer.from('y')),
-      vault.putAgain('RUNBOOK.md', Buffer.from('y')),
-      vault.store('backups/a', 'z', inChunks(randomBytes(10)), { signal: never() }),
+      () => vault.putOnce('backups/a/y', Buffer.from('y')),
+      () => vault.putAgain('RUNBOOK.md', Buffer.from('y')),
+      () => vault.store('backups/a', 'z', inChunks(randomBytes(10)), { signal: never() }),
     ]) {
-      const error = await rejects(writing, VaultRefused);
+      const error = await rejects(writing(), VaultRefused);
       assert.match(error.message, /read-only|permission denied/);
     }
     assert.equal(Buffer.from(await vault.get('backups/a/x')).toString(), 'x');
@@ -279,18 +293,20 @@ describe('a disk vault', () => {
     await symlink(join(place, 'outside'), join(place, 'vault', 'backups', 'out'));
     await symlink(join(place, 'outside', 'secret'), join(place, 'vault', 'backups', 'a', 'file'));
     await symlink(join(place, 'nowhere'), join(place, 'vault', 'nowhere'));
+    const body = Buffer.from('x');
     for (const call of [
-      vault.get('backups/out/secret'),
-      vault.open('backups/a/file'),
-      vault.putOnce('backups/out/new', Buffer.from('x')),
-      vault.putAgain('backups/out/new', Buffer.from('x')),
-      vault.store('backups/out', 'new', inChunks(randomBytes(10)), { signal: never() }),
-      vault.remove('backups/out/secret'),
-      keysOf(vault, 'backups/'),
-      keysOf(vault, ''),
-      Array.fromAsync(vault.folders('backups/')),
+      () => vault.get('backups/out/secret'),
+      () => vault.open('backups/a/file'),
+      () => vault.putOnce('backups/out/new', body),
+      () => vault.putOnce('backups/out/deep/new', body),
+      () => vault.putAgain('backups/out/new', body),
+      () => vault.store('backups/out', 'new', inChunks(randomBytes(10)), { signal: never() }),
+      () => vault.remove('backups/out/secret'),
+      () => keysOf(vault, 'backups/'),
+      () => keysOf(vault, ''),
+      () => Array.fromAsync(vault.folders('backups/')),
     ]) {
-      const error = await rejects(call, UnsafePath);
+      const error = await rejects(call(), UnsafePath);
       assert.ok(error.hint);
     }
     assert.deepEqual(await readdir(join(place, 'outside')), ['secret']);
@@ -312,7 +328,8 @@ describe('a disk vault', () => {
     const vault = await founded(root);
     await vault.putOnce('backups/a/x', Buffer.from('x'));
     await mkdir(join(root, 'lost+found'));
-    for (const name of ['my notes.txt', '.DS_Store', 'backups/ä', 'backups/a/.x.swp']) await writeFile(join(root, name), '');
+    for (const name of ['my notes.txt', '.DS_Store', 'backups/ä', 'backups/a/.x.swp'])
+      await writeFile(join(root, name), '');
     assert.deepEqual(await keysOf(vault, ''), ['backups/a/x', 'vault.json']);
     await vault.remove('backups/a/x');
     await access(join(root, 'backups/a/.x.swp'), constants.R_OK);
@@ -357,7 +374,8 @@ describe('a disk vault', () => {
   test('what the system says is told as what it means', () => {
     const said = (code: string): Error =>
       diskError(Object.assign(new Error(`${code}: x`), { code, errno: -1 }), 'store', 'backups/x', '/mnt/vault');
-    for (const code of ['EIO', 'ENOTCONN', 'ESTALE', 'ETIMEDOUT', 'EHOSTDOWN']) assert.ok(said(code) instanceof VaultUnreachable, code);
+    for (const code of ['EIO', 'ENOTCONN', 'ESTALE', 'ETIMEDOUT', 'EHOSTDOWN'])
+      assert.ok(said(code) instanceof VaultUnreachable, code);
     for (const code of ['ENOSPC', 'EDQUOT']) assert.ok(said(code) instanceof SpaceLacking, code);
     for (const code of ['EROFS', 'EACCES', 'EPERM']) assert.ok(said(code) instanceof VaultRefused, code);
     for (const code of ['EIO', 'ENOSPC', 'EROFS']) {

@@ -3,6 +3,7 @@ import { afterEach, describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Busy, KeyExists, LeaseLost, UsageError, VaultUnreachable } from '#core/errors';
 import type { Clock } from '#core/ports';
+import { until } from '#test/until';
 import { MemoryVault } from '#test/vault/memory-vault';
 import { acquireLease, type Holder, type Lease, type LeaseTimes } from '#vault/lease';
 
@@ -126,7 +127,8 @@ describe('lease', () => {
     const { vault, times } = open();
     const lease = await acquire(vault, times);
     times.pass(3600);
-    await wait(80);
+    const beat = (): number => vault.objects.get('leases/events/backup/0000000001.beat.json')?.modified.getTime() ?? 0;
+    await until(() => beat() === times.vaultNow, 'a beat');
     await assert.rejects(acquire(vault, times), Busy);
     await lease.confirm();
   });
@@ -168,8 +170,8 @@ describe('lease', () => {
       assert.match(error.message, /was taken over: lease 2 exists/);
       return true;
     });
-    await wait(80);
-    assert.ok(lease.lost.aborted && lease.lost.reason instanceof LeaseLost);
+    await until(() => lease.lost.aborted, 'the lost signal');
+    assert.ok(lease.lost.reason instanceof LeaseLost);
   });
 
   test('I12: a lease that somebody removed is lost', async () => {
@@ -181,13 +183,16 @@ describe('lease', () => {
 
   test('I12: a vault that stays away while the run works is told, one missed beat is not', async () => {
     const { vault, times } = open();
-    const lease = await acquire(vault, times, { times: { staleAfter: 150 } });
+    const lease = await acquire(vault, times, { times: { staleAfter: 1000 } });
+    let missed = 0;
     vault.before = (operation) => {
-      if (operation === 'putAgain') throw new VaultUnreachable('503');
+      if (operation !== 'putAgain') return;
+      missed += 1;
+      throw new VaultUnreachable('503');
     };
-    await wait(60);
+    await until(() => missed === 1, 'a missed beat');
     assert.ok(!lease.lost.aborted);
-    await wait(250);
+    await until(() => lease.lost.aborted, 'the lost signal');
     assert.match(String(lease.lost.reason), /was not renewed for .* s: 503/);
     vault.before = () => undefined;
   });
@@ -213,9 +218,9 @@ describe('lease', () => {
         await wait(150);
       }
     };
-    await wait(60);
+    await until(() => !slow, 'a beat on its way');
     await lease.release();
-    await wait(150);
+    await wait(200);
     assert.equal((await acquire(vault, times)).number, 2);
   });
 

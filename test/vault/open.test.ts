@@ -2,8 +2,8 @@ import { strict as assert } from 'node:assert';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { after, before, describe, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { PlanInvalid, UsageError, VariableMissing } from '#core/errors';
 import { createProcesses } from '#host/processes';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
@@ -86,7 +86,14 @@ describe('vaults are opened as the plan or a URL names them', () => {
   });
 
   test('a URL that is none is refused with what is wanted, without what may be a password in it', () => {
-    for (const url of ['', 's3://', 's3://x', 'ftp://user:hush@host/x', 'https://example.com/bucket', 's3://bucket/../x'])
+    for (const url of [
+      '',
+      's3://',
+      's3://x',
+      'ftp://user:hush@host/x',
+      'https://example.com/bucket',
+      's3://bucket/../x',
+    ])
       assert.throws(
         () => openVaultUrl(url, deps()),
         (error) => error instanceof UsageError && !error.message.includes('hush'),

@@ -1,8 +1,12 @@
-import { after, before } from 'node:test';
+import { strict as assert } from 'node:assert';
+import { randomBytes } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { after, before, test } from 'node:test';
 import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
-import { vaultContract } from '#test/contracts/vault';
+import { never, vaultContract } from '#test/contracts/vault';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { PACE, type S3Pace } from '#vault/s3-client';
+import { UPLOAD_LIMITS } from '#vault/s3-upload';
 import { S3Vault, type S3VaultOptions } from '#vault/s3-vault';
 
 const MIB = 1024 * 1024;
@@ -34,7 +38,7 @@ async function uploadsIn(bucket: string): Promise<string[]> {
   return (Uploads ?? []).map(({ Key }) => Key ?? '');
 }
 
-async function kit(options: Partial<S3VaultOptions> = {}, prefix = 'prod') {
+async function kit(options: Partial<S3VaultOptions> = {}, prefix = 'prod', manyKeys = 2500) {
   const bucket = await s3.another();
   return {
     vault: open(bucket, options, s3.endpoint, prefix),
@@ -44,11 +48,33 @@ async function kit(options: Partial<S3VaultOptions> = {}, prefix = 'prod') {
     unreachable: async () => open(bucket, options, 'http://127.0.0.1:9'),
     leftovers: () => uploadsIn(bucket),
     volumeBytes: LIMITS.partBytes * LIMITS.partsPerVolume,
+    manyKeys,
     close: async () => {},
   };
 }
 
 vaultContract('an S3 vault', kit);
 vaultContract('an S3 vault at the root of a bucket whose server tells no checksums', () =>
-  kit({ features: { serverChecksum: false }, capacity: 1e12 }, ''),
+  kit({ features: { serverChecksum: false }, capacity: 1e12, pageKeys: 100 }, '', 250),
 );
+
+test('I8: an artifact of any length is held in memory three parts at a time', async () => {
+  const vault = open(await s3.another(), { limits: UPLOAD_LIMITS });
+  // The SDK's own memory is no part of the count.
+  await vault.putOnce('vault.json', Buffer.from('{}'));
+  const chunk = randomBytes(64 * 1024);
+  let most = 0;
+  const before = process.memoryUsage().arrayBuffers;
+  const source = Readable.from(
+    (function* () {
+      for (let sent = 0; sent < 200 * MIB; sent += chunk.length) {
+        most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+        yield chunk;
+      }
+    })(),
+    { objectMode: false },
+  );
+  const [volume] = await vault.store('backups/a', 'x', source, { signal: never() });
+  assert.equal(volume?.bytes, 200 * MIB);
+  assert.ok(most < 64 * MIB, `${most} bytes`);
+});

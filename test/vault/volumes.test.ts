@@ -20,7 +20,13 @@ describe('the cut of an artifact into volumes and parts', () => {
   test('every size is cut so that the parts hold it, and none of them is empty', () => {
     fc.assert(
       fc.property(fc.maxSafeNat(), fc.integer({ min: 1, max: 2 ** 24 }), (size, small) => {
-        for (const bytes of [size % (60 * TIB), small, small * PART_BYTES, VOLUME_BYTES * (small % 100), VOLUME_BYTES + small]) {
+        for (const bytes of [
+          size % (60 * TIB),
+          small,
+          small * PART_BYTES,
+          VOLUME_BYTES * (small % 100),
+          VOLUME_BYTES + small,
+        ]) {
           const parts = partsOf(bytes);
           const all = parts.reduce((sum, count) => sum + count, 0);
           assert.ok(all * PART_BYTES >= bytes);

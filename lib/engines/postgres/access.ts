@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command, Ended, Pipeline, RunContext, Service } from '#core/ports';
 import { type Address, conninfo } from '#engines/postgres/address';
@@ -21,6 +21,12 @@ export async function accessTo(address: Address, exec: readonly string[], run: R
   const file = join(run.scratch, `pgpass-${randomBytes(6).toString('hex')}`);
   await writeFile(file, `*:*:*:*:${password.replace(/[\\:]/g, '\\$&')}\n`, { mode: 0o600, flag: 'wx' });
   return { address, exec, env: { PGPASSFILE: file }, secretLine: null };
+}
+
+/** Removes the password's file; nothing can connect by this access any more. */
+export async function forget({ env }: Access): Promise<void> {
+  const file = env['PGPASSFILE'];
+  if (file !== undefined) await rm(file, { force: true });
 }
 
 /** The same server and login, another database. */

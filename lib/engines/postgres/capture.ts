@@ -3,7 +3,7 @@ import { NotThereYet, SourceRefused } from '#core/errors';
 import type { Identity, Probe } from '#core/manifest';
 import type { PostgresSettings } from '#core/plan';
 import type { ArtifactBytes, ArtifactSource, Capture, CaptureResult, RunContext, SourceRef } from '#core/ports';
-import { type Access, accessTo, atDatabase, clientCommand, pipeClient } from '#engines/postgres/access';
+import { type Access, accessTo, atDatabase, clientCommand, forget, pipeClient } from '#engines/postgres/access';
 import { parseAddress } from '#engines/postgres/address';
 import { listRoles } from '#engines/postgres/catalog';
 import { anyClient, clientOf, type Tool, type Where } from '#engines/postgres/clients';
@@ -50,6 +50,20 @@ export async function reach(source: SourceRef, run: RunContext): Promise<Reached
   return { access, where, settings, psql: await anyClient('psql', where, run) };
 }
 
+/** As long as `work` lasts; the password's file goes with it. */
+export async function reaching<T>(
+  source: SourceRef,
+  run: RunContext,
+  work: (reached: Reached) => Promise<T>,
+): Promise<T> {
+  const reached = await reach(source, run);
+  try {
+    return await work(reached);
+  } finally {
+    await forget(reached.access);
+  }
+}
+
 /** One question and answer session; its failures are those of a source. */
 export async function asking<T>(
   access: Access,
@@ -83,7 +97,8 @@ interface Survey {
 async function survey(session: Session, all: boolean): Promise<Survey> {
   const facts = await readServer(session);
   const [preload, monetary] = await session.one(
-    `select coalesce(pg_catalog.current_setting('shared_preload_libraries', true), ''), pg_catalog.current_setting('lc_monetary')`,
+    `select coalesce((select setting from pg_catalog.pg_settings where name = 'shared_preload_libraries'), ''),
+      pg_catalog.current_setting('lc_monetary')`,
   );
   const databases: string[] = [];
   const skipped: string[] = [];
@@ -113,7 +128,21 @@ async function survey(session: Session, all: boolean): Promise<Survey> {
 
 /** @param lockTimeout how long one table's lock may be waited for */
 export async function capturePostgres(source: SourceRef, run: RunContext, lockTimeout = '30s'): Promise<Capture> {
-  const { access, where, settings, psql: someClient } = await reach(source, run);
+  const reached = await reach(source, run);
+  try {
+    return await captureFrom(reached, source, run, lockTimeout);
+  } catch (error) {
+    await forget(reached.access);
+    throw error;
+  }
+}
+
+async function captureFrom(
+  { access, where, settings, psql: someClient }: Reached,
+  source: SourceRef,
+  run: RunContext,
+  lockTimeout: string,
+): Promise<Capture> {
   const all = settings.databases === 'all';
   const surveyed = await asking(access, someClient, run, (session) => survey(session, all));
   const { facts } = surveyed;
@@ -150,6 +179,7 @@ class PostgresCapture implements Capture {
   readonly #settings: PostgresSettings;
   readonly #results: DatabaseResult[] = [];
   readonly #run: RunContext;
+  readonly #access: Access;
   #current: DatabaseCapture | null;
 
   constructor(
@@ -168,6 +198,7 @@ class PostgresCapture implements Capture {
     this.#survey = surveyed;
     this.#settings = settings;
     this.#current = first;
+    this.#access = access;
     this.#run = run;
     this.artifacts = [
       ...(pgDumpall
@@ -239,7 +270,11 @@ class PostgresCapture implements Capture {
   async close(): Promise<void> {
     const current = this.#current;
     this.#current = null;
-    await current?.close();
+    try {
+      await current?.close();
+    } finally {
+      await forget(this.#access);
+    }
   }
 }
 

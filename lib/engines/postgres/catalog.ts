@@ -17,6 +17,7 @@ export interface TableFacts {
   readonly unlogged: boolean;
   /** `row(a, b collate "C", c::text)`; null when it has no columns that a dump carries. */
   readonly record: string | null;
+  /** An estimate: asking for the real size would wait for locks. */
   readonly pages: number;
 }
 
@@ -24,7 +25,7 @@ export interface TableFacts {
 export async function listTables(session: Session, major: number): Promise<TableFacts[]> {
   const rows = await session.query(`
     select c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence = 'u',
-      coalesce(pg_catalog.pg_relation_size(c.oid), 0) / 8192,
+      c.relpages,
       (select pg_catalog.string_agg(
           case
             when a.atttypid in (16, 20, 21, 23, 26, 17, 19, 869, 1082, 1114, 1184, 2950) then pg_catalog.format('%I', a.attname)
@@ -114,14 +115,14 @@ export async function readFrame(session: Session): Promise<Frame> {
       and not ${EXTENSION_MEMBER('pg_class', 'c')}
     order by 1, 2`);
   const roles = await session.query(`
-    select distinct r.rolname from pg_catalog.pg_roles r
+    select r.rolname from pg_catalog.pg_roles r
     where r.rolname !~ '^pg_' and (r.oid = 10
       or r.oid = (select datdba from pg_catalog.pg_database where datname = pg_catalog.current_database())
       or exists (select from pg_catalog.pg_shdepend s
         where s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and s.refobjid = r.oid
           and (s.dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
             or s.dbid = 0 and s.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass)))
-    order by 1`);
+    order by r.oid`);
   const superusers = await session.query(`
     select pg_catalog.pg_get_userbyid(evtowner) from pg_catalog.pg_event_trigger
     union select pg_catalog.pg_get_userbyid(fdwowner) from pg_catalog.pg_foreign_data_wrapper order by 1`);
@@ -176,8 +177,8 @@ async function countObjects(session: Session): Promise<Record<string, number>> {
   return Object.fromEntries(rows.map(([kind, count]) => [kind as string, Number(count)]));
 }
 
-/** Every role but PostgreSQL's own. */
+/** Every role but PostgreSQL's own; oldest first, since policies name their roles in that order. */
 export async function listRoles(session: Session): Promise<string[]> {
-  const rows = await session.query(`select rolname from pg_catalog.pg_roles where rolname !~ '^pg_' order by 1`);
+  const rows = await session.query(`select rolname from pg_catalog.pg_roles where rolname !~ '^pg_' order by oid`);
   return rows.map(([role]) => role as string);
 }

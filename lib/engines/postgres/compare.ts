@@ -139,7 +139,6 @@ async function compareLargeObjects(session: Session, comparison: Comparison): Pr
   const restored = await digestLargeObjects(session, depthOf(comparison));
   if (restored.count !== largeObjects.count)
     return [`large objects: ${largeObjects.count}, restored ${restored.count}`];
-  if (restored.digest !== largeObjects.digest)
-    return [`large objects: same ${restored.count} objects, other content`];
+  if (restored.digest !== largeObjects.digest) return [`large objects: same ${restored.count} objects, other content`];
   return [];
 }

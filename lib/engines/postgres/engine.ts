@@ -1,5 +1,5 @@
 import type { StreamingEngine } from '#core/ports';
-import { asking, capturePostgres, reach } from '#engines/postgres/capture';
+import { asking, capturePostgres, reaching } from '#engines/postgres/capture';
 import { checkPostgres } from '#engines/postgres/check';
 import { loadPostgres } from '#engines/postgres/load';
 import { restorePostgres } from '#engines/postgres/restore';
@@ -8,13 +8,13 @@ import { readIdentity, readServer } from '#engines/postgres/server';
 /** PostgreSQL by pg_dump, in a snapshot that the dump, the content digest and the probes share. */
 export const postgres: StreamingEngine = {
   name: 'postgres',
-  async inspect(source, run) {
-    const { access, psql } = await reach(source, run);
-    return asking(access, psql, run, async (session) => {
-      const facts = await readServer(session);
-      return { identity: await readIdentity(session, facts), version: facts.version, bytes: facts.bytes };
-    });
-  },
+  inspect: (source, run) =>
+    reaching(source, run, ({ access, psql }) =>
+      asking(access, psql, run, async (session) => {
+        const facts = await readServer(session);
+        return { identity: await readIdentity(session, facts), version: facts.version, bytes: facts.bytes };
+      }),
+    ),
   check: checkPostgres,
   capture: (source, run) => capturePostgres(source, run),
   load: loadPostgres,

@@ -2,6 +2,7 @@ import {
   CaptureIncomplete,
   CommandFailed,
   type HoldfastError,
+  SourceLocked,
   SourceRefused,
   SourceUnreachable,
   SourceUnsupported,
@@ -103,6 +104,8 @@ export function statementFailure(error: unknown, doing: string): unknown {
     case '55000':
       if (/snapshot/.test(error.message)) return snapshotLost(message);
       return new SourceUnsupported(message, { cause: error });
+    case '55P03':
+      return new SourceLocked(message, { cause: error, hint: 'somebody holds a lock in the catalogs; run it again' });
     case '57014':
     case '57P01':
     case '57P02':

@@ -1,6 +1,14 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandFailed, Disproven, HoldfastError, IdentityWrong, KeysMissing, NotProvableHere, SourceUnreachable } from '#core/errors';
+import {
+  CommandFailed,
+  Disproven,
+  type HoldfastError,
+  IdentityWrong,
+  KeysMissing,
+  NotProvableHere,
+  SourceUnreachable,
+} from '#core/errors';
 import type { Command, OpenBackup, PlainBytes, RunContext } from '#core/ports';
 import { type Access, clientCommand } from '#engines/postgres/access';
 import type { Fingerprint } from '#engines/postgres/fingerprint';
@@ -62,7 +70,8 @@ export async function feed(plain: PlainBytes, command: Command, run: RunContext)
       (reason: unknown) => reason,
     );
     clearTimeout(timer);
-    if (verdict instanceof Disproven || verdict instanceof IdentityWrong || verdict instanceof KeysMissing) throw verdict;
+    if (verdict instanceof Disproven || verdict instanceof IdentityWrong || verdict instanceof KeysMissing)
+      throw verdict;
     throw loadFailure(error);
   }
   await plain.whole;
@@ -99,11 +108,26 @@ const LACKING: readonly (readonly [RegExp, string])[] = [
   [/could not open extension control file .*/, 'install the extension, or prove elsewhere'],
   [/extension "[^"]*" has no installation script .*/, 'install the version of the extension that the source has'],
   [/could not (?:access file|load library) "[^"]*".*/, 'install the library of the extension'],
-  [/must be loaded via "?shared_preload_libraries"?.*/, 'prove on a server that preloads it: prove: { with: { url: … } }'],
-  [/(?:could not create locale|invalid LC_\w+ locale name|invalid locale name) "?[^"\n]*"?.*/, 'generate the locale: locale-gen'],
-  [/collation "[^"]*" for encoding "[^"]*" does not exist/, 'generate the locale: locale-gen, then pg_import_system_collations'],
-  [/(?:ICU is not supported|XML is not supported|unsupported XML feature).*/, 'prove on a server that was built as the source’s'],
-  [/(?:permission denied|must be (?:owner|superuser|able|a? ?member)).*/, 'load as a superuser, or as a member of all owners'],
+  [
+    /must be loaded via "?shared_preload_libraries"?.*/,
+    'prove on a server that preloads it: prove: { with: { url: … } }',
+  ],
+  [
+    /(?:could not create locale|invalid LC_\w+ locale name|invalid locale name) "?[^"\n]*"?.*/,
+    'generate the locale: locale-gen',
+  ],
+  [
+    /collation "[^"]*" for encoding "[^"]*" does not exist/,
+    'generate the locale: locale-gen, then pg_import_system_collations',
+  ],
+  [
+    /(?:ICU is not supported|XML is not supported|unsupported XML feature).*/,
+    'prove on a server that was built as the source’s',
+  ],
+  [
+    /(?:permission denied|must be (?:owner|superuser|able|a? ?member)).*/,
+    'load as a superuser, or as a member of all owners',
+  ],
   [/role "[^"]*" does not exist/, 'create the role there, or load as a role that may'],
   [/max_locks_per_transaction/, 'prove on a server with a higher max_locks_per_transaction'],
 ];

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { NotProvableHere } from '#core/errors';
+import { NotProvableHere, SourceRefused, SourceUnreachable } from '#core/errors';
 import type { Difference, OpenBackup, RestoredCopy, RunContext, SourceRef } from '#core/ports';
-import { type Access, accessTo, atDatabase } from '#engines/postgres/access';
+import { type Access, accessTo, atDatabase, forget } from '#engines/postgres/access';
 import { parseAddress, toUrl } from '#engines/postgres/address';
-import { anyClient, clientOf, serverFolder } from '#engines/postgres/clients';
+import { anyClient, clientOf, serverFolder, type Where } from '#engines/postgres/clients';
 import { type Comparison, compareDatabase } from '#engines/postgres/compare';
 import { createDatabase, createRoles } from '#engines/postgres/create-database';
 import type { DigestId } from '#engines/postgres/digest';
@@ -103,7 +103,7 @@ async function proverFor(source: SourceRef, fingerprint: Fingerprint, run: RunCo
   if (wanted && 'url' in wanted) {
     const access = await accessTo(parseAddress(run.reveal(wanted.url), 'the url of prove.with'), [], run);
     const bin = { bin: null, exec: [] };
-    const session = await openSession(access, await anyClient('psql', bin, run), run);
+    const session = await openProver(access, bin, run);
     try {
       const facts = await readServer(session);
       if (facts.major < major)
@@ -120,13 +120,16 @@ async function proverFor(source: SourceRef, fingerprint: Fingerprint, run: RunCo
         pgRestore: pgRestore.path,
         major: facts.major,
         shared: true,
-        stop: async () => undefined,
+        stop: () => forget(access),
       };
     } finally {
       await session.close();
     }
   }
-  const bins = [...(wanted && 'bin' in wanted ? [wanted.bin] : []), ...(postgres?.bin && !postgres.exec ? [postgres.bin] : [])];
+  const bins = [
+    ...(wanted && 'bin' in wanted ? [wanted.bin] : []),
+    ...(postgres?.bin && !postgres.exec ? [postgres.bin] : []),
+  ];
   const bin = await serverFolder(major, bins, run);
   if (bin === null)
     throw new NotProvableHere(`no PostgreSQL ${major} server is installed here to restore into`, {
@@ -143,6 +146,18 @@ async function proverFor(source: SourceRef, fingerprint: Fingerprint, run: RunCo
   };
 }
 
+/** A prover that cannot be reached says nothing about the backup. */
+async function openProver(access: Access, where: Where, run: RunContext): Promise<Session> {
+  try {
+    return await openSession(access, await anyClient('psql', where, run), run);
+  } catch (error) {
+    await forget(access);
+    if (error instanceof SourceUnreachable || error instanceof SourceRefused)
+      throw new NotProvableHere(`the prover: ${error.message}`, { cause: error, hint: 'look at prove.with.url' });
+    throw error;
+  }
+}
+
 async function lackingExtensions(session: Session, fingerprint: Fingerprint, prover: Prover): Promise<void> {
   const rows = await session.query('select name from pg_catalog.pg_available_extensions');
   const available = new Set(rows.map(([name]) => name));
@@ -154,9 +169,12 @@ async function lackingExtensions(session: Session, fingerprint: Fingerprint, pro
 
 /** For `load` and for `check`, which says today what a proof would lack. */
 export function extensionsLacking(lacking: readonly string[], major: number): NotProvableHere {
-  return new NotProvableHere(`the server to restore into lacks ${lacking.length > 1 ? 'extensions' : 'extension'} ${lacking.join(', ')}`, {
-    hint: `apt-get install ${lacking.map((name) => `postgresql-${major}-${name}`).join(' ')} (the package may be named otherwise), or prove: { with: { url: … } }`,
-  });
+  return new NotProvableHere(
+    `the server to restore into lacks ${lacking.length > 1 ? 'extensions' : 'extension'} ${lacking.join(', ')}`,
+    {
+      hint: `apt-get install ${lacking.map((name) => `postgresql-${major}-${name}`).join(' ')} (the package may be named otherwise), or prove: { with: { url: … } }`,
+    },
+  );
 }
 
 /** A database or role that could not be made in the prover says nothing about the backup. */

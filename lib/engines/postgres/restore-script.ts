@@ -10,15 +10,15 @@ export const CONTENTS_COUNT = `select (select count(*) from pg_catalog.pg_class 
  */
 export function missingRoles(roles: readonly string[], superusers: readonly string[]): string {
   const names = roles
-    .map((role) => `(${quoteText(role)}, ${quoteText(superusers.includes(role) ? ' superuser' : '')})`)
+    .map((role, index) => `(${index}, ${quoteText(role)}, ${quoteText(superusers.includes(role) ? ' superuser' : '')})`)
     .join(', ');
-  return `select pg_catalog.format('create role %I nologin%s', wanted.name, wanted.more) from (values ${names}) as wanted(name, more) where not exists (select from pg_catalog.pg_roles where rolname = wanted.name)`;
+  return `select pg_catalog.format('create role %I nologin%s', wanted.name, wanted.more) from (values ${names}) as wanted(place, name, more) where not exists (select from pg_catalog.pg_roles where rolname = wanted.name) order by place`;
 }
 
 /** POSIX sh that loads the artifacts with psql and pg_restore into `$TARGET`; `plain NAME` is given by its surroundings. */
 export function restoreScript(fingerprint: Fingerprint): string {
   const { server, databases, scope, globals } = fingerprint;
-  const roles = globals ? fingerprint.roles : [...new Set(databases.flatMap((database) => database.roles))].sort();
+  const roles = globals ? fingerprint.roles : [...new Set(databases.flatMap((database) => database.roles))];
   const parts = [
     `# TARGET: URL of an empty database${scope.all ? ' (one to connect to; the others are created beside it)' : ''}, as a superuser or its owner.
 # Needs psql and pg_restore of PostgreSQL ${server.major} (pg_restore --version) on the PATH.`,
@@ -26,10 +26,13 @@ export function restoreScript(fingerprint: Fingerprint): string {
     `# Owners and grantees: created without login where they are missing.
 psql -X -q -v ON_ERROR_STOP=1 -d "$TARGET" <<'SQL'
 \\encoding UTF8
-${missingRoles(roles, databases.flatMap((database) => database.superusers))} \\gexec
+${missingRoles(
+  roles,
+  databases.flatMap((database) => database.superusers),
+)} \\gexec
 SQL`,
     // The roles are there by now; what follows sets their passwords, rights and memberships.
-    globals ? `plain globals.sql | sed '/^CREATE ROLE /d' | psql -X -q -v ON_ERROR_STOP=1 -d "$TARGET"` : '',
+    globals ? `plain globals.sql | ${WITHOUT_CREATE_ROLE} | psql -X -q -v ON_ERROR_STOP=1 -d "$TARGET"` : '',
     fingerprint.format === 'directory' ? UNPACK : '',
     scope.all ? AT_DATABASE : '',
     ...databases.map((database) => {
@@ -46,6 +49,9 @@ SQL`,
 
 const REFUSE_CONTENTS = `found=$(psql -X -A -t -d "$TARGET" -c "${CONTENTS_COUNT}")
 [ "$found" = 0 ] || { echo "TARGET holds $found objects already: give an empty database" >&2; exit 1; }`;
+
+/** To the end of the statement: a role's name may hold a line break. */
+const WITHOUT_CREATE_ROLE = `sed -e '/^CREATE ROLE /{' -e ':more' -e '/;$/!{' -e N -e 'b more' -e '}' -e d -e '}'`;
 
 const UNPACK = `unpack() {
   dump=$(mktemp -d)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandFailed, Disproven, NotThereYet, TargetNotEmpty, TargetUnusable, UsageError } from '#core/errors';
 import { compactTime } from '#core/manifest';
@@ -28,9 +28,12 @@ export async function restoreTables(restoring: Restoring, names: readonly string
     });
   const { print, tables } = chosen(fingerprint.databases, names);
   if (!target.mayCreate)
-    throw new TargetUnusable(`${target.facts.user} may not create databases on the target, and --only needs one beside`, {
-      hint: `ALTER ROLE "${target.facts.user}" CREATEDB`,
-    });
+    throw new TargetUnusable(
+      `${target.facts.user} may not create databases on the target, and --only needs one beside`,
+      {
+        hint: `ALTER ROLE "${target.facts.user}" CREATEDB`,
+      },
+    );
   const into = await openSession(target.access, target.psql, run);
   const beside = `holdfast_only_${randomBytes(4).toString('hex')}`;
   const maintenance = await target.maintenance(target.database);
@@ -45,7 +48,12 @@ export async function restoreTables(restoring: Restoring, names: readonly string
     await createDatabase(maintenance, beside, print, null);
     const source = atDatabase(target.access, beside);
     const list = await listFor(restoring, print, tables);
-    await loadDump(restoring.backup, fingerprint, print.artifact, source, target.pgRestore, ['--no-tablespaces', '-L', list], run);
+    try {
+      const options = ['--no-tablespaces', '-L', list];
+      await loadDump(restoring.backup, fingerprint, print.artifact, source, target.pgRestore, options, run);
+    } finally {
+      await rm(list, { force: true });
+    }
     await compare(restoring, print, tables, source);
     await takeOver(restoring, tables, present, into, source);
     await compare(restoring, print, tables, target.access);
@@ -72,9 +80,12 @@ function chosen(
     }
   }
   const [first] = failures;
-  throw new UsageError(`--only: ${first instanceof Error ? first.message.replace('in the database', 'with data in the backup') : first}`, {
-    hint: 'name tables of one database; `holdfast show` lists them',
-  });
+  throw new UsageError(
+    `--only: ${first instanceof Error ? first.message.replace('in the database', 'with data in the backup') : first}`,
+    {
+      hint: 'name tables of one database; `holdfast show` lists them',
+    },
+  );
 }
 
 async function presentTables(session: Session, tables: readonly TablePrint[]): Promise<TablePrint[]> {
@@ -146,7 +157,9 @@ async function takeOver(
     await copyTables(tables, source, target.access, target.pgDump, target.pgRestore, run);
   } catch (error) {
     for (const table of present)
-      await into.query(`alter table ${qualified({ schema: aside, name: table.name })} set schema ${quoteName(table.schema)}`);
+      await into.query(
+        `alter table ${qualified({ schema: aside, name: table.name })} set schema ${quoteName(table.schema)}`,
+      );
     if (present.length > 0) await into.query(`drop schema ${quoteName(aside)}`);
     throw error;
   }
@@ -166,7 +179,12 @@ async function copyTables(
   run: RunContext,
 ): Promise<void> {
   const pipeline = run.processes.pipe([
-    clientCommand(from, pgDump, ['-Fc', '-Z0', '--strict-names', ...tables.map((table) => `--table=${qualified(table)}`)]),
+    clientCommand(from, pgDump, [
+      '-Fc',
+      '-Z0',
+      '--strict-names',
+      ...tables.map((table) => `--table=${qualified(table)}`),
+    ]),
     clientCommand(to, pgRestore, ['--single-transaction', '--no-tablespaces']),
   ]);
   pipeline.stdout?.resume();

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Disproven, NotProvableHere, TargetNotEmpty, TargetUnusable, UsageError } from '#core/errors';
 import { compactTime } from '#core/manifest';
 import type { OpenBackup, RestoreOutcome, RestoreRequest, RunContext, SourceRef } from '#core/ports';
-import { atDatabase } from '#engines/postgres/access';
+import { atDatabase, forget } from '#engines/postgres/access';
 import { printable } from '#engines/postgres/address';
 import { compareDatabase } from '#engines/postgres/compare';
 import { createDatabase, createRoles } from '#engines/postgres/create-database';
@@ -35,7 +35,8 @@ export async function restorePostgres(
       if (named.length > 0)
         throw new UsageError(`--only: got ${request.only.join(', ')}: either databases or tables, not both at once`);
       await restoreTables(restoring, names);
-    } else if (!scope.all) await restoreDatabases(restoring, [{ print: onlyOne as DatabasePrint, name: target.database }]);
+    } else if (!scope.all)
+      await restoreDatabases(restoring, [{ print: onlyOne as DatabasePrint, name: target.database }]);
     else if (named.length === 1)
       await restoreDatabases(restoring, [{ print: named[0] as DatabasePrint, name: target.database }]);
     else
@@ -45,6 +46,8 @@ export async function restorePostgres(
       );
   } catch (error) {
     throw unusable(error);
+  } finally {
+    await forget(target.access);
   }
   return { target: printable(target.access.address), verified: true, warnings: restoring.warnings };
 }
@@ -90,7 +93,11 @@ async function prepareRoles(restoring: Restoring, wanted: readonly Wanted[]): Pr
   }
 }
 
-async function restoreDatabase(restoring: Restoring, wanted: Wanted, state: 'absent' | 'empty' | number): Promise<void> {
+async function restoreDatabase(
+  restoring: Restoring,
+  wanted: Wanted,
+  state: 'absent' | 'empty' | number,
+): Promise<void> {
   const { target, run, warnings } = restoring;
   if (!target.mayCreate) return restoreInPlace(restoring, wanted, state);
   const { print, name } = wanted;
@@ -107,7 +114,9 @@ async function restoreDatabase(restoring: Restoring, wanted: Wanted, state: 'abs
     inPlace = true;
     if (state === 'empty') await session.query(`drop database ${quoteName(before as string)}`);
     else if (before !== null)
-      warnings.push(`what ${name} was is kept as database ${before}; when it is no longer needed: drop database ${quoteName(before)}`);
+      warnings.push(
+        `what ${name} was is kept as database ${before}; when it is no longer needed: drop database ${quoteName(before)}`,
+      );
   } finally {
     try {
       if (!inPlace) await session.query(`drop database if exists ${quoteName(beside)}`);

@@ -1,6 +1,6 @@
 import { HoldfastError, SourceRefused, SourceUnreachable, SourceUnsupported, TargetUnusable } from '#core/errors';
 import type { RunContext, SourceRef } from '#core/ports';
-import { type Access, accessTo, atDatabase } from '#engines/postgres/access';
+import { type Access, accessTo, atDatabase, forget } from '#engines/postgres/access';
 import { parseAddress, printable } from '#engines/postgres/address';
 import { anyClient, clientOf } from '#engines/postgres/clients';
 import { DatabaseMissing, SqlFailed } from '#engines/postgres/failures';
@@ -24,7 +24,12 @@ export interface Target {
 }
 
 /** @throws TargetUnusable unreachable, refused, older than the source, no client of its major here */
-export async function openTarget(url: string, sourceMajor: number, source: SourceRef | null, run: RunContext): Promise<Target> {
+export async function openTarget(
+  url: string,
+  sourceMajor: number,
+  source: SourceRef | null,
+  run: RunContext,
+): Promise<Target> {
   const address = parseAddress(url, 'the target');
   const access = await accessTo(address, [], run);
   const settings = source?.settings.postgres;
@@ -64,6 +69,7 @@ export async function openTarget(url: string, sourceMajor: number, source: Sourc
       pgDump: pgDump.path,
     };
   } catch (error) {
+    await forget(access);
     throw unusable(error);
   }
 }
@@ -111,9 +117,7 @@ export async function contentsOf(
 ): Promise<'absent' | 'empty' | number> {
   const session = await target.maintenance('');
   try {
-    const found = await session.query(
-      `select 1 from pg_catalog.pg_database where datname = ${quoteText(database)}`,
-    );
+    const found = await session.query(`select 1 from pg_catalog.pg_database where datname = ${quoteText(database)}`);
     if (found.length === 0) return 'absent';
   } finally {
     await session.close();

@@ -2,7 +2,6 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import {
-  CommandFailed,
   Disproven,
   type HoldfastError,
   SourceRefused,
@@ -55,6 +54,8 @@ export async function restoreToServer(
     } finally {
       await loaded.server.stop();
     }
+    const highest = only === null ? loaded.expected.highestDatabase : Math.max(...only);
+    await asTarget(() => refuseMissingDatabase(cli, address, highest, run));
     if (request.overwrite) await empty(cli, address, facts, only, run);
     await send(cli, address, commands, run);
     await rm(commands, { force: true });
@@ -130,6 +131,24 @@ async function empty(
   if (Number.parseInt(facts.version, 10) >= 7) await asTarget(() => ask(cli, address, ['FUNCTION', 'FLUSH'], run));
 }
 
+/** A number the target does not have would send its keys into the database before. @throws TargetUnusable */
+async function refuseMissingDatabase(
+  cli: string,
+  address: RedisAddress,
+  highest: number,
+  run: RunContext,
+): Promise<void> {
+  try {
+    await ask(cli, address, ['SELECT', String(highest)], run);
+  } catch (error) {
+    if (!(error instanceof SourceRefused)) throw error;
+    throw new TargetUnusable(`${printable(address)} has no database ${highest}: ${error.message}`, {
+      cause: error,
+      hint: `set databases ${highest + 1} or more in its configuration, or restore others by --only`,
+    });
+  }
+}
+
 /** @throws TargetUnusable; the target then holds a part of the keys */
 async function send(cli: string, address: RedisAddress, commands: string, run: RunContext): Promise<void> {
   const where = printable(address);
@@ -137,24 +156,28 @@ async function send(cli: string, address: RedisAddress, commands: string, run: R
   try {
     run.progress.stage('send', (await file.stat()).size);
     const sending = run.processes.pipe(
-      [{ program: cli, args: [...clientArguments(address), '--pipe'], env: clientEnvironment(address) }],
+      [
+        {
+          program: cli,
+          args: [...clientArguments(address), '--pipe'],
+          env: clientEnvironment(address),
+          // 1 is also "the server answered some with errors", and then it says how many.
+          okCodes: [0, 1],
+        },
+      ],
       { stdin: file.fd },
     );
-    const [said] = await Promise.all([sending.stdout ? text(sending.stdout) : '', sending.done]);
-    const counts = /errors: (\d+), replies: (\d+)/.exec(said);
-    if (counts?.[1] !== '0')
-      throw new TargetUnusable(
-        `${where} refused ${counts?.[1] ?? 'some'} of the commands: ${said.trim().split('\n').slice(0, 3).join(' | ').slice(0, 300)}`,
-        {
-          hint: 'it holds a part of the keys now; see maxmemory, version and ACL of the target, empty it, and restore again',
-        },
-      );
-  } catch (error) {
-    if (!(error instanceof CommandFailed)) throw error;
-    throw new TargetUnusable(`${where} broke off while keys were sent: ${error.message}`, {
-      cause: error,
-      hint: 'it holds a part of the keys now; see its log, empty it, and restore again with --overwrite',
-    });
+    const [said, [ended]] = await Promise.all([sending.stdout ? text(sending.stdout) : '', sending.done]);
+    const errors = /errors: (\d+), replies: \d+/.exec(said)?.[1];
+    const words = (ended?.stderr ?? '').trim().split('\n').slice(0, 3).join(' | ').slice(0, 300);
+    if (errors === undefined)
+      throw new TargetUnusable(`${where} broke off while keys were sent: ${words}`, {
+        hint: 'it holds a part of the keys now; see its log, then restore again with --overwrite',
+      });
+    if (errors !== '0' || ended?.code !== 0)
+      throw new TargetUnusable(`${where} refused ${errors} of the commands: ${words}`, {
+        hint: 'it holds a part of the keys now; see maxmemory, version and ACL of the target, then restore again with --overwrite',
+      });
   } finally {
     await file.close();
   }

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { mkdtemp, rm, statfs } from 'node:fs/promises';
+import { mkdtemp, rm, stat, statfs } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { Cancelled, CaptureIncomplete, SourceLocked, SpaceLacking } from '#core/errors';
 import type { Identity } from '#core/manifest';
@@ -61,7 +61,7 @@ export interface Taken {
 /** @throws SpaceLacking before anything is written, if it will not fit */
 export async function snapshotTo(path: string, source: SourceRef, run: RunContext): Promise<Taken> {
   const file = fileOf(source);
-  const { bytes } = await lookAt(source, run);
+  const bytes = await sizeOf(file);
   await wantSpace(bytes, run);
   run.progress.stage(`copying ${source.name}`, bytes);
   let snapshotAt: Date | null = null;
@@ -77,6 +77,19 @@ export async function snapshotTo(path: string, source: SourceRef, run: RunContex
   if (snapshotAt === null) throw new CaptureIncomplete(`${file} was copied without being pinned`);
   run.log.debug(`${file}: ${snapshot.pages} pages, pinned for ${snapshot.pinnedMilliseconds} ms`);
   return { snapshotAt, snapshot };
+}
+
+/** The most that a snapshot can be: what is still in the -wal may be new. 0 when it cannot be seen; the worker says why. */
+async function sizeOf(file: string): Promise<number> {
+  const sizes = await Promise.all(
+    [file, `${file}-wal`].map((path) =>
+      stat(path).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    ),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 async function wantSpace(bytes: number, run: RunContext): Promise<void> {

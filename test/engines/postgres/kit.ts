@@ -139,13 +139,9 @@ export function postgresKit(): EngineKit {
         }),
     },
     changes: {
-      'one value changed': async ({ where }) =>
-        psql(where, `update accounts set balance = 75.000 where id = 50`),
+      'one value changed': async ({ where }) => psql(where, `update accounts set balance = 75.000 where id = 50`),
       'two cells exchanged': async ({ where }) =>
-        psql(
-          where,
-          `update accounts a set balance = b.balance from accounts b where (a.id, b.id) in ((1, 2), (2, 1))`,
-        ),
+        psql(where, `update accounts a set balance = b.balance from accounts b where (a.id, b.id) in ((1, 2), (2, 1))`),
       'a row is missing': async ({ where }) => psql(where, 'delete from events where sequence_number = 77'),
       'a table is missing': async ({ where }) => psql(where, 'drop table accounts'),
       'a table too many': async ({ where }) => psql(where, 'create table more (id int)'),

@@ -169,8 +169,14 @@ test('TLS, and a user with password: no secret in any argument list', async () =
 });
 
 test('a target that refuses some commands is told, and nothing is called restored', async () => {
+  const target = await bench.server({ config: ['maxmemory 1mb'] });
+  await failsWith(restore(urlOf(target)), 'target-unusable', /refused \d+ of the commands: .*maxmemory/);
+});
+
+test('a target without a database of that number is refused before a key is sent: it would land in another', async () => {
   const target = await bench.server({ config: ['databases 4'] });
-  await failsWith(restore(urlOf(target)), 'target-unusable', /refused \d+ of the commands: .*DB index is out of range/);
+  await failsWith(restore(urlOf(target)), 'target-unusable', /no database 15: .*out of range/);
+  assert.equal(await target.cli(['INFO', 'keyspace']), '# Keyspace\r\n');
 });
 
 test('a target that is down, wants a password, is a replica, or is named with a number', async () => {
@@ -185,10 +191,13 @@ test('a target that is down, wants a password, is a replica, or is named with a 
 
 test('a target that changes what was sent is found out', async () => {
   const target = await bench.server();
-  const sending = restore(urlOf(target));
+  let over = false;
+  const sending = restore(urlOf(target)).finally(() => {
+    over = true;
+  });
   sending.catch(() => undefined);
   // Somebody writes into it as soon as the keys arrive.
-  while ((await target.cli(['EXISTS', 'marker'])) !== '1\n') await wait(2);
+  while (!over && (await target.cli(['EXISTS', 'marker'])) !== '1\n') await wait(2);
   await target.cli(['SET', 'marker', 'changed']);
   await failsWithoutHint(sending, 'disproven');
 });

@@ -8,9 +8,13 @@ export interface OtherProcess {
   kill(): Promise<void>;
 }
 
-/** Starts a script of this directory and waits until it says `ready`. */
-export async function startScript(name: string, ...args: readonly string[]): Promise<OtherProcess> {
-  const script = fileURLToPath(new URL(name, import.meta.url));
+export const WRITER = new URL('writer.ts', import.meta.url);
+export const LOCKER = new URL('locker.ts', import.meta.url);
+export const CAPTURER = new URL('capturer.ts', import.meta.url);
+
+/** Starts a script and waits until it says `ready`. */
+export async function startScript(url: URL, ...args: readonly string[]): Promise<OtherProcess> {
+  const script = fileURLToPath(url);
   const child: ChildProcess = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -19,7 +23,7 @@ export async function startScript(name: string, ...args: readonly string[]): Pro
     once(child.stdout as NonNullable<typeof child.stdout>, 'data'),
     ended.then(() => ['']),
   ]);
-  if (!String(first).startsWith('ready')) throw new Error(`${name} did not get ready`);
+  if (!String(first).startsWith('ready')) throw new Error(`${script} did not get ready`);
   return {
     pid: child.pid as number,
     async kill() {

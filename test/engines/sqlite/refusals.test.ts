@@ -18,7 +18,7 @@ import { askWorker } from '#engines/sqlite/ask-worker';
 import { sqlite } from '#engines/sqlite/engine';
 import { openRun } from '#test/contracts/run-context';
 import { execute, fillDatabase, sourceOf } from '#test/engines/sqlite/databases';
-import { startScript } from '#test/engines/sqlite/other-process';
+import { LOCKER, startScript } from '#test/engines/sqlite/other-process';
 import { inFolder } from '#test/engines/sqlite/temporary';
 
 const NOBODY = 65534;
@@ -132,7 +132,7 @@ describe('what cannot be captured is refused with a reason and a way out', () =>
       const file = join(folder, 'app.db');
       fillDatabase(file, 'delete');
       const dying = await startScript(
-        'locker.ts',
+        LOCKER,
         file,
         'pragma cache_size = 2; begin; update events set body = hex(randomblob(40))',
       );
@@ -168,7 +168,7 @@ describe('what cannot be captured is refused with a reason and a way out', () =>
         const other = asOther(run);
         await refused(file, wanted, other);
         chmodSync(folder, 0o755);
-        const application = await startScript('locker.ts', file, "insert into users(name) values ('later')");
+        const application = await startScript(LOCKER, file, "insert into users(name) values ('later')");
         chmodSync(folder, 0o555);
         try {
           const into = join(run.scratch, 'copy.db');

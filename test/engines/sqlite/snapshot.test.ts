@@ -11,7 +11,7 @@ import { sqlite } from '#engines/sqlite/engine';
 import { openRun } from '#test/contracts/run-context';
 import { storeCapture } from '#test/contracts/stored-backup';
 import { execute, sourceOf } from '#test/engines/sqlite/databases';
-import { startScript } from '#test/engines/sqlite/other-process';
+import { CAPTURER, LOCKER, startScript, WRITER } from '#test/engines/sqlite/other-process';
 import { watchPeak } from '#test/engines/sqlite/peak-memory';
 import { inFolder } from '#test/engines/sqlite/temporary';
 
@@ -60,7 +60,7 @@ describe('a pinned snapshot', () => {
       await inFolder(async (folder) => {
         const file = join(folder, 'app.db');
         makeLedger(file, journal);
-        const writer = await startScript('writer.ts', file, '10');
+        const writer = await startScript(WRITER, file, '10');
         try {
           await inRun(async (run) => {
             const before = Number(one(file, 'select n from counter'));
@@ -90,7 +90,7 @@ describe('a pinned snapshot', () => {
     await inFolder(async (folder) => {
       const file = join(folder, 'app.db');
       makeLedger(file, 'wal');
-      const writer = await startScript('writer.ts', file, '10000');
+      const writer = await startScript(WRITER, file, '10000');
       try {
         assert.ok(statSync(`${file}-wal`).size > 0);
         await inRun(async (run) => {
@@ -125,7 +125,7 @@ describe('a pinned snapshot', () => {
     await inFolder(async (folder) => {
       const file = join(folder, 'app.db');
       makeLedger(file, 'delete');
-      const locker = await startScript('locker.ts', file, 'begin exclusive; update counter set n = 2');
+      const locker = await startScript(LOCKER, file, 'begin exclusive; update counter set n = 2');
       try {
         await inRun(async (run) => {
           const asked = askWorker({ do: 'snapshot', file, into: join(folder, 'copy.db'), patience: 300 }, run);
@@ -156,8 +156,8 @@ describe('a pinned snapshot', () => {
       const file = join(folder, 'app.db');
       makeLedger(file, 'delete');
       // The worker would wait for the lock for half a minute.
-      const locker = await startScript('locker.ts', file, 'begin exclusive');
-      const holdfast = await startScript('capturer.ts', file, folder);
+      const locker = await startScript(LOCKER, file, 'begin exclusive');
+      const holdfast = await startScript(CAPTURER, file, folder);
       const worker = await workerOf(holdfast.pid);
       await holdfast.kill();
       for (const end = Date.now() + 5000; existsSync(`/proc/${worker}`); await wait(50))
