@@ -4,7 +4,8 @@ import { chosenSources, type GlobalOptions, type Invocation, notThereYet } from 
 import { formatTook } from '#core/duration';
 import { EXIT, HoldfastError, UsageError } from '#core/errors';
 import { formatBytes } from '#core/size';
-import { type BackupRun, backup } from '#jobs/backup';
+import { backup } from '#jobs/backup';
+import type { BackupRun } from '#jobs/backup-run';
 
 interface Options extends GlobalOptions {
   readonly all?: boolean;

@@ -1,6 +1,6 @@
 import { dirname, isAbsolute } from 'node:path';
 import { Defect, envelope, type Outcome } from '#cli/envelope';
-import { EXIT, type ExitCode, HoldfastError, NotThereYet, UsageError } from '#core/errors';
+import { EXIT, type ExitCode, HoldfastError, messageOf, NotThereYet, UsageError } from '#core/errors';
 import { machineClock } from '#host/clock';
 import { lineLog } from '#host/log';
 import { plainProgress, terminalProgress } from '#host/progress';
@@ -31,7 +31,7 @@ export class Invocation {
   }
 
   get terminal(): boolean {
-    return process.stderr.isTTY === true;
+    return process.stderr.isTTY === true && process.env['TERM'] !== 'dumb';
   }
 
   /** Runs a command's action, prints what it gave back or what went wrong, and keeps its exit code. */
@@ -67,6 +67,9 @@ export class Invocation {
       outcome = { result: null, lines: [], error: error instanceof HoldfastError ? error : new Defect(error) };
     }
     progress.done();
+    if (outcome.error?.code === 'cancelled' && this.#stop.signal.aborted)
+      outcome.error.hint ??= `${messageOf(this.#stop.signal.reason)} and stopped; nothing half counts as done: run it again`;
+    if (outcome.error?.exit === EXIT.usage) outcome.error.hint ??= `holdfast ${command} --help`;
     const document = envelope(command, machineClock.now(), outcome);
     this.exit = document.exit;
     if (options.json) process.stdout.write(`${JSON.stringify(redacted(document, (text) => secrets.redact(text)))}\n`);

@@ -29,8 +29,8 @@ export function addProve(program: Command, invocation: Invocation): void {
       const options = command.optsWithGlobals<Options>();
       await invocation.withWorld('prove', options, async (world) => {
         const names = chosenSources(world, sources, true);
-        if (options.id && names.length !== 1) throw new UsageError('--id wants exactly one source');
-        if (options.id && options.latest) throw new UsageError('--id and --latest exclude each other');
+        if (options.id !== undefined && names.length !== 1) throw new UsageError('--id wants exactly one source');
+        if (options.id !== undefined && options.latest) throw new UsageError('--id and --latest exclude each other');
         const proofs: ProofRun[] = [];
         const errors: HoldfastError[] = [];
         for (const name of names) {
@@ -77,7 +77,8 @@ function isGood(proof: ProofRun): boolean {
 
 async function proveOne(source: string, options: Options, world: World): Promise<ProofRun> {
   const vault = await homeVault(source, options.from ?? null, world);
-  const manifest = options.id ? await findBackup(vault, source, options.id) : await newestBackup(vault, source);
+  const manifest =
+    options.id === undefined ? await newestBackup(vault, source) : await findBackup(vault, source, options.id);
   if (!manifest)
     throw new BackupMissing(`no backup of ${source} in vault ${vault.name} (${vault.url})`, {
       source,

@@ -1,13 +1,17 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Outcome } from '#cli/envelope';
 import { type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
 import { formatTook } from '#core/duration';
-import { UsageError } from '#core/errors';
+import { UsageError, VariableMissing } from '#core/errors';
 import type { SourceRef, Vault } from '#core/ports';
 import { formatBytes } from '#core/size';
 import { engineNamed, type Machine, openBareWorld } from '#host/world';
+import { chooseBackup, parseMoment, type RestoreAsk } from '#jobs/choose-backup';
 import { homeVault } from '#jobs/home';
-import { chooseBackup, parseMoment, type RestoreAsk, type RestoreWorld, restore, restoreSteps } from '#jobs/restore';
+import { type RestoreWorld, restore, restoreSteps } from '#jobs/restore';
+import { readVaultIdentity } from '#vault/identity';
+import { identityFile } from '#vault/identity-file';
 
 interface Options extends GlobalOptions {
   readonly to?: string;
@@ -35,7 +39,7 @@ export function addRestore(program: Command, invocation: Invocation): void {
     .option('--only <name...>', 'only these tables, paths or databases')
     .option('--from <vault>', 'from this vault of the plan')
     .option('--vault <url>', "without a plan: the vault's directory or s3://bucket/prefix")
-    .option('--identity <file>', 'without a plan: the age identity')
+    .option('--identity <file>', "the age identity, instead of the plan's")
     .option('--unproven', 'also a backup that no proof speaks for')
     .option('--overwrite', 'replace what is at the target; the old is kept aside where the engine can')
     .option('--dry-run', 'show the steps, the bytes and the expected time');
@@ -50,6 +54,7 @@ export function addRestore(program: Command, invocation: Invocation): void {
       await invocation.run('restore', options, async (machine) => {
         const world = await openBareWorld(machine, url, identity ?? null);
         try {
+          await readVaultIdentity(world.vault, null);
           return await give(source, options, null, world.vault, { ...world, directory: machine.directory }, machine);
         } finally {
           await world.close();
@@ -59,13 +64,15 @@ export function addRestore(program: Command, invocation: Invocation): void {
     }
     await invocation.withWorld('restore', options, async (world, machine) => {
       const vault = await homeVault(source, options.from ?? null, world);
+      const { identity } = options;
+      const key = identity === undefined ? {} : { identity: () => identityFile(resolve(machine.directory, identity)) };
       const known = world.plan.plan.sources[source] !== undefined;
       return give(
         source,
         options,
         known ? world.source(source) : null,
         vault,
-        { ...world, engine: engineNamed, directory: world.intents.directory },
+        { ...world, ...key, engine: engineNamed, directory: world.intents.directory },
         machine,
       );
     });
@@ -122,7 +129,14 @@ async function give(
 function targetOf(text: string, machine: Machine): { target: string; shown: string; warnings: string[] } {
   if (text.startsWith('env:')) {
     const name = text.slice(4);
-    return { target: machine.secrets.reveal(`\${${name}}`), shown: text, warnings: [] };
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+      throw new UsageError(`--to: got "${text}", want env:NAME of a variable that holds the address`);
+    try {
+      return { target: machine.secrets.reveal(`\${${name}}`), shown: text, warnings: [] };
+    } catch (cause) {
+      if (!(cause instanceof VariableMissing)) throw cause;
+      throw new VariableMissing(`--to ${text}: ${name} is not set here, or empty`, { cause, hint: cause.hint });
+    }
   }
   const password = /^[a-z]+:\/\/[^/@:]*:([^@]+)@/.exec(text)?.[1];
   if (password === undefined) return { target: text, shown: text, warnings: [] };

@@ -69,8 +69,8 @@ export function redact(text: string, secrets: Iterable<string>): string {
   for (const form of longestFirst) safe = safe.replaceAll(form, MASK);
   return (
     safe
-      // Up to the last @ of the word: a password may hold an @ that nobody encoded.
-      .replaceAll(/\b([a-z][a-z0-9+.-]{0,20}:\/\/[^\s:/@"'<>]*:)[^\s"'<>]*@/gi, `$1${MASK}@`)
+      // Up to the last @ of the word: a password may hold an @ that nobody encoded. PASSWORD stands in hints.
+      .replaceAll(/\b([a-z][a-z0-9+.-]{0,20}:\/\/[^\s:/@"'<>]*:)(?!PASSWORD@)[^\s"'<>]*@/gi, `$1${MASK}@`)
       .replaceAll(/([?&](?:ssl)?passw(?:or)?d=)[^&\s"'<>]+/gi, `$1${MASK}`)
       .replaceAll(/AGE-SECRET-KEY-1[0-9A-Z]+/gi, MASK)
   );

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Dirent, Stats } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import * as z from 'zod';
 import { messageOf, SpaceLacking, UnsafePath, UsageError } from '#core/errors';
+import { removeTree } from '#engines/files/remove-tree';
 import { isGone, thisHolder } from '#host/holder';
 import { processStart } from '#host/processes';
 import type { Holder } from '#vault/lease';
@@ -177,6 +178,3 @@ async function endServices(path: string): Promise<readonly number[]> {
 }
 
 /** A server that is just ending may still be writing, hence the repetitions. */
-function removeTree(path: string): Promise<void> {
-  return rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-}

@@ -1,69 +1,28 @@
-import {
-  Busy,
-  EXIT,
-  type ExitCode,
-  HoldfastError,
-  HookFailed,
-  PartlyDone,
-  SpaceLacking,
-  StoredBytesDiffer,
-  UsageError,
-  VaultMissing,
-  VaultRefused,
-  VaultUnreachable,
-} from '#core/errors';
-import { backupFolder, isoTime, type Manifest, newBackupId } from '#core/manifest';
+import { Busy, EXIT, HoldfastError, HookFailed, PartlyDone, VaultMissing } from '#core/errors';
+import { isoTime, type Manifest, newBackupId } from '#core/manifest';
 import { engineOf, type Schedule } from '#core/plan';
 import { assertSupported, support } from '#core/plan-support';
 import type { Capture, SourceRef, Vault } from '#core/ports';
-import type { ProofState } from '#core/proof';
-import { stateOf } from '#core/proof';
-import { dueTier, tiersOf } from '#core/tiers';
-import { manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
+import { type ProofState, stateOf } from '#core/proof';
+import { dueFor, mayBeSkipped, scheduleFor, unchanged } from '#jobs/backup-due';
+import { type BackupRequest, type BackupRun, briefly, tellFailure, withSource } from '#jobs/backup-run';
+import { outcomesOf, placesOf } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
+import { type HeldVault, holdVault, isOfVault, releaseLoudly } from '#jobs/held-vault';
 import { withHooks } from '#jobs/hooks';
 import { OpenedBackup } from '#jobs/open-backup';
 import { proveBackup } from '#jobs/prove';
 import { type BackupPlan, commitManifest, copyBackup, storeArtifacts, storePlan } from '#jobs/store-backup';
 import { sealingOf } from '#vault/encryption';
-import { readVaultIdentity } from '#vault/identity';
-import { acquireLease, type Lease } from '#vault/lease';
 import { appendLedger, ledgerHead } from '#vault/ledger-store';
 
-export interface BackupRequest {
-  readonly source: string;
-  readonly tier: string | null;
-  readonly point: string | null;
-  readonly reason: string | null;
-}
-
-/** One source's run, as `--json` tells it (DESIGN section 8). */
-export interface BackupRun {
-  readonly source: string;
-  readonly id: string | null;
-  readonly kind: Manifest['kind'];
-  readonly tier: string | null;
-  /** Where the whole backup now lies. */
-  readonly vaults: readonly string[];
-  readonly status: 'ok' | 'failed' | 'busy' | 'unchanged';
-  readonly proof: ProofState;
-  readonly bytes: number;
-  readonly error: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
-  readonly exit: ExitCode;
-  readonly seconds: number;
-  readonly warnings: readonly string[];
-}
-
 /**
- * Takes one backup of one source into every vault of its schedule, and proves it. Never throws for what happens to the
- * source or the vaults: the run tells it. Throws `UsageError` and the like for what is wrong with the request or plan.
+ * Takes one backup of one source into every vault of its schedule, and proves it. What goes wrong, also with the request
+ * or the plan, is told by the run and not thrown: one source must not cost the others their backup.
  */
 export async function backup(request: BackupRequest, environment: JobEnvironment): Promise<BackupRun> {
   const { run, plan } = environment;
   const source = environment.source(request.source);
-  const schedule = scheduleFor(source, request.tier);
-  assertSupported(plan.plan, request.source, 'backup');
-
   const startedAt = run.clock.now();
   const warnings = support(plan.plan, request.source, 'backup').warnings.map(({ message }) => message);
   const seconds = (): number => Math.round((run.clock.now().getTime() - startedAt.getTime()) / 100) / 10;
@@ -81,15 +40,18 @@ export async function backup(request: BackupRequest, environment: JobEnvironment
   const held: HeldVault[] = [];
   const away: HoldfastError[] = [];
   try {
+    const schedule = scheduleFor(source, request.tier);
+    assertSupported(plan.plan, request.source, 'backup');
     for (const name of schedule.to) {
       try {
         held.push(await holdVault(name, source, environment));
       } catch (error) {
         if (!(error instanceof HoldfastError) || error instanceof Busy) throw error;
         away.push(error);
-        run.log.warn(`vault ${name}: ${error.message}`);
       }
     }
+    // Said now as well, for whoever watches a long run; at its end it is the run's error.
+    if (held.length > 0) for (const { message } of away) run.log.warn(`going on without a vault: ${message}`);
     for (let first = 0; first < held.length; first++) {
       try {
         return await backupUnderLease(request, source, schedule, held.slice(first), away, environment, {
@@ -114,26 +76,6 @@ export async function backup(request: BackupRequest, environment: JobEnvironment
   } finally {
     for (const { lease } of held) await releaseLoudly(lease, environment);
   }
-}
-
-/** A vault that answers, is this plan's, and in which this run holds the source's lease. */
-interface HeldVault {
-  readonly vault: Vault;
-  readonly lease: Lease;
-}
-
-async function holdVault(name: string, source: SourceRef, environment: JobEnvironment): Promise<HeldVault> {
-  const { plan, run, holder, isGone } = environment;
-  const vault = environment.vault(name);
-  await readVaultIdentity(vault, plan.plan.name);
-  const lease = await acquireLease(vault, { source: source.name, job: 'backup', holder }, run.clock, isGone);
-  return { vault, lease };
-}
-
-function isOfVault(error: unknown): error is HoldfastError {
-  return [SpaceLacking, VaultRefused, VaultUnreachable, VaultMissing, StoredBytesDiffer].some(
-    (kind) => error instanceof kind,
-  );
 }
 
 interface Telling {
@@ -299,64 +241,10 @@ async function capturing<S>(
       await capture.close();
     }
   });
-  for (const message of hooked.warnings) hookProblems.push(new HookFailed(message, { source: source.name }));
+  const hint = `the backup is good; run the command by hand in ${environment.intents.directory}`;
+  for (const message of hooked.warnings) hookProblems.push(new HookFailed(message, { source: source.name, hint }));
   await confirm();
   return hooked.result.commit();
-}
-
-/** The schedule that a request by hand belongs to: the first that may land in the tier asked for. */
-function scheduleFor(source: SourceRef, tier: string | null): Schedule {
-  const { schedule } = source.settings;
-  const found = schedule.find((one) => one.kind !== 'differential' && (tier === null || tiersOf(one).includes(tier)));
-  if (found) return found;
-  const allowed = [...new Set(schedule.flatMap(tiersOf))];
-  throw new UsageError(`no schedule of ${source.name} has tier "${tier}", want one of ${allowed.join(', ')}`, {
-    source: source.name,
-  });
-}
-
-async function dueFor(
-  asked: string | null,
-  schedule: Schedule,
-  source: SourceRef,
-  home: Vault,
-  environment: JobEnvironment,
-): Promise<{ readonly tier: string; readonly mayskip: boolean }> {
-  const { plan } = environment.plan;
-  const outcomes = await outcomesOf(home, source.name);
-  const existing = (await placesOf(home, source.name)).map((place) => ({
-    tier: place.tier,
-    at: timeOfId(place.id),
-    proof: stateOf((outcomes.get(place.id) ?? []).map((entry) => entry.outcome)),
-  }));
-  const moment = environment.run.clock.now();
-  const due = dueTier(tiersOf(schedule), plan.tiers, plan.timezone, moment, existing);
-  return { tier: asked ?? due.tier, mayskip: asked === null && !due.mustStore };
-}
-
-function timeOfId(id: string): Date {
-  const [, year, month, day, hour, minute, second] =
-    /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z/.exec(id) ?? ([] as string[]);
-  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-}
-
-/** Only where the plan says `onChange`, and not when somebody asked for this very moment. */
-function mayBeSkipped(request: BackupRequest, source: SourceRef, tierAllows: boolean): boolean {
-  return tierAllows && source.settings.files?.onChange === true && request.point === null && request.reason === null;
-}
-
-async function unchanged(source: SourceRef, home: Vault, environment: JobEnvironment): Promise<boolean> {
-  const outcomes = await outcomesOf(home, source.name);
-  const places = await placesOf(home, source.name);
-  const newest = places.at(-1);
-  if (!newest) return false;
-  const state = stateOf((outcomes.get(newest.id) ?? []).map((entry) => entry.outcome));
-  if (state === 'disproven') return false;
-  const { unchangedSince } = environment.engine(source);
-  if (!unchangedSince) return false;
-  const manifest = await manifestAt(home, newest);
-  if (manifest.fingerprint.content === null) return false;
-  return unchangedSince(source, manifest.fingerprint.content, environment.run);
 }
 
 async function tellUnchanged(
@@ -392,39 +280,6 @@ async function tellUnchanged(
   };
 }
 
-/** The ledger says why, and where the leftovers lie (I13). A vault that cannot take even that is said beside the cause. */
-async function tellFailure(
-  error: HoldfastError,
-  place: { readonly source: string; readonly tier: string | null; readonly id: string },
-  home: Vault,
-  environment: JobEnvironment,
-): Promise<void> {
-  try {
-    const left = place.tier ? await leftIn(home, backupFolder({ ...place, tier: place.tier })) : null;
-    await appendLedger(
-      home,
-      place.source,
-      {
-        event: 'failed',
-        id: place.id,
-        manifest: null,
-        host: environment.run.host,
-        details: { code: error.code, message: environment.redact(error.message), left },
-      },
-      environment.run.clock,
-    );
-  } catch (second) {
-    if (!(second instanceof HoldfastError)) throw second;
-    environment.run.log.warn(`the failure could not be written into the ledger of ${home.name}: ${second.message}`);
-  }
-}
-
-/** Null when the run failed before anything was stored. */
-async function leftIn(home: Vault, folder: string): Promise<string | null> {
-  for await (const _entry of home.list(`${folder}/`, { limit: 1 })) return folder;
-  return null;
-}
-
 async function attempt(problems: HoldfastError[], act: () => Promise<unknown>): Promise<void> {
   try {
     await act();
@@ -432,22 +287,4 @@ async function attempt(problems: HoldfastError[], act: () => Promise<unknown>): 
     if (!(error instanceof HoldfastError)) throw error;
     problems.push(error);
   }
-}
-
-async function releaseLoudly(lease: Lease, environment: JobEnvironment): Promise<void> {
-  try {
-    await lease.release();
-  } catch (error) {
-    if (!(error instanceof HoldfastError)) throw error;
-    environment.run.log.warn(`the lease could not be given back, it ends by itself in 90 s: ${error.message}`);
-  }
-}
-
-export function briefly(error: HoldfastError): { code: string; message: string; hint: string | null } {
-  return { code: error.code, message: error.message, hint: error.hint };
-}
-
-function withSource(error: HoldfastError, source: SourceRef): HoldfastError {
-  error.source ??= source.name;
-  return error;
 }

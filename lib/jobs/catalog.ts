@@ -1,4 +1,4 @@
-import { BackupMissing, KeyMissing, messageOf, RecordInvalid } from '#core/errors';
+import { BackupMissing, KeyMissing, messageOf, RecordInvalid, UsageError } from '#core/errors';
 import { backupId, compactTime, type Manifest, manifestKey, readManifest } from '#core/manifest';
 import type { Vault } from '#core/ports';
 import { outcomeInName, type Proof, type ProofOutcome, type ProofState, readProof, stateOf } from '#core/proof';
@@ -99,11 +99,11 @@ export async function listBackups(vault: Vault, source: string, since: Date | nu
 
 /**
  * One backup by its id.
- * @throws BackupMissing, RecordInvalid
+ * @throws UsageError no id at all; BackupMissing; RecordInvalid
  */
 export async function findBackup(vault: Vault, source: string, id: string): Promise<Manifest> {
   if (!backupId.safeParse(id).success)
-    throw new BackupMissing(`"${id}" is no backup id, want one such as 20261121T020000Z-7f3a`, {
+    throw new UsageError(`"${id}" is no backup id, want one such as 20261121T020000Z-7f3a`, {
       source,
       hint: `holdfast list ${source}`,
     });

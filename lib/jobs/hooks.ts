@@ -1,4 +1,4 @@
-import { HookFailed, messageOf } from '#core/errors';
+import { Cancelled, HookFailed, messageOf } from '#core/errors';
 import type { Ended, Processes, RunContext, SourceRef } from '#core/ports';
 
 /** What has to be done after a capture, whatever becomes of the process that took it. */
@@ -119,6 +119,7 @@ async function runHook(
       which === 'after' ? { timeout: AFTER_MILLISECONDS } : {},
     );
   } catch (error) {
+    if (error instanceof Cancelled) throw error;
     throw new HookFailed(`${which} of ${source}, \`${command}\`: ${messageOf(error)}`, {
       source,
       hint:

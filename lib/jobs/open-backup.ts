@@ -1,5 +1,5 @@
 import { Disproven, KeysMissing } from '#core/errors';
-import { backupFolder, type Manifest, sha256Hex } from '#core/manifest';
+import { type Artifact, backupFolder, type Manifest, sha256Hex } from '#core/manifest';
 import type { OpenBackup, PlainBytes, Processes, Vault } from '#core/ports';
 import { unsealArtifact } from '#vault/unseal';
 
@@ -16,6 +16,7 @@ export class OpenedBackup implements OpenBackup {
   readonly manifest: Manifest;
   readonly vault: Vault;
   readonly #opening: Opening;
+  readonly #read = new Set<string>();
 
   constructor(manifest: Manifest, vault: Vault, opening: Opening) {
     this.manifest = manifest;
@@ -38,6 +39,11 @@ export class OpenedBackup implements OpenBackup {
     return JSON.parse(text);
   }
 
+  /** Artifacts that nobody has read to their end yet: what a restore into one place does not need, such as roles. */
+  get unread(): readonly Artifact[] {
+    return this.manifest.artifacts.filter(({ name }) => !this.#read.has(name));
+  }
+
   async open(name: string): Promise<PlainBytes> {
     const { manifest } = this;
     const artifact = manifest.artifacts.find((one) => one.name === name);
@@ -54,7 +60,7 @@ export class OpenedBackup implements OpenBackup {
           hint: 'name one in the plan (encryption.identity: { file: … }) or with --identity FILE',
         },
       );
-    return unsealArtifact(
+    const plain = await unsealArtifact(
       this.vault,
       backupFolder(manifest),
       artifact,
@@ -64,5 +70,11 @@ export class OpenedBackup implements OpenBackup {
       this.#opening.run.signal,
       manifest.encryption.recipients,
     );
+    plain.whole.then(
+      () => this.#read.add(name),
+      // Whoever opened it awaits it too, and says what went wrong.
+      () => undefined,
+    );
+    return plain;
   }
 }

@@ -4,15 +4,15 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { CommandFailed, RecordInvalid, StoredBytesDiffer, ToolMissing } from '#core/errors';
 import type { Processes, StoredVolume, StoreOptions, Vault, VaultEntry, VaultFeatures } from '#core/ports';
+import { hashFile, READ_BYTES, writeAll } from '#vault/disk-bytes';
 import { diskError, diskMissing, isErrno } from '#vault/disk-errors';
 import { Incoming, type IncomingFile, type Link, VAULT_FILE } from '#vault/disk-incoming';
 import { holdsFile, refuseWayOut, sortedNames, walk } from '#vault/disk-listing';
 import { checkKey, checkPrefix, keyMissing, leadingNumber } from '#vault/keys';
-import { readable, stopIfAborted } from '#vault/source-stream';
+import { readable } from '#vault/source-stream';
 import { SMALL_BYTES, VOLUME_BYTES, volumeName } from '#vault/volumes';
 
 const WRITE_BYTES = 1024 * 1024;
-const READ_BYTES = 1024 * 1024;
 
 export interface DiskVaultOptions {
   readonly name: string;
@@ -336,34 +336,4 @@ export class DiskVault implements Vault {
 
 function asFolder(prefix: string): string {
   return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;
-}
-
-/** `writev` may write less than it was given. */
-async function writeAll(handle: IncomingFile['handle'], chunks: Buffer[]): Promise<void> {
-  let left = chunks;
-  while (left.length > 0) {
-    let { bytesWritten } = await handle.writev(left);
-    while (left.length > 0 && bytesWritten >= (left[0] as Buffer).length) {
-      bytesWritten -= (left[0] as Buffer).length;
-      left = left.slice(1);
-    }
-    if (bytesWritten > 0) left = [(left[0] as Buffer).subarray(bytesWritten), ...left.slice(1)];
-  }
-}
-
-async function hashFile(path: string, signal: AbortSignal): Promise<{ bytes: number; sha256: string }> {
-  const handle = await open(path, 'r');
-  try {
-    const hash = createHash('sha256');
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
-    for (let bytes = 0; ; ) {
-      stopIfAborted(signal);
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, bytes);
-      if (bytesRead === 0) return { bytes, sha256: hash.digest('hex') };
-      hash.update(buffer.subarray(0, bytesRead));
-      bytes += bytesRead;
-    }
-  } finally {
-    await handle.close();
-  }
 }

@@ -58,7 +58,7 @@ export async function identityFile(file: string): Promise<FoundIdentity> {
     if (!found.isFile()) throw new Error('it is not a regular file');
     mode = found.mode & 0o777;
   } catch (cause) {
-    throw new KeysMissing(`the identity file ${file} cannot be used: ${messageOf(cause)}`, {
+    throw new KeysMissing(`the identity file ${file} cannot be used: ${why(cause)}`, {
       cause,
       hint: 'bring the key back from where it is kept, or name another one (encryption.identity, --identity FILE)',
     });
@@ -69,6 +69,11 @@ export async function identityFile(file: string): Promise<FoundIdentity> {
     file,
     warnings: readable ? [`${file} has mode ${octal}: others than its owner may read the key; chmod 600 ${file}`] : [],
   };
+}
+
+function why(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException).code;
+  return code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'permission denied' : messageOf(cause);
 }
 
 /**

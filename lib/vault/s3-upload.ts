@@ -5,6 +5,7 @@ import type { StoredVolume, StoreOptions } from '#core/ports';
 import type { Call, S3Connection } from '#vault/s3-client';
 import { compareStored, storedDiffer } from '#vault/s3-download';
 import { garbled } from '#vault/s3-errors';
+import { encryption, putObject, unquoted } from '#vault/s3-put';
 import { readable } from '#vault/source-stream';
 import { PART_BYTES, PARTS_PER_VOLUME, volumeName } from '#vault/volumes';
 
@@ -399,65 +400,6 @@ class Upload {
   }
 }
 
-/**
- * One put of a whole object. Tells whether the server gave a checksum of it, equal to ours.
- * @throws KeyExists with `createOnly`, when the key is there
- */
-export async function putObject(
-  { connection, objectKey }: Pick<UploadTarget, 'connection' | 'objectKey'>,
-  key: string,
-  body: Buffer,
-  options: {
-    readonly createOnly: boolean;
-    readonly sha256: Buffer;
-    readonly signal?: AbortSignal;
-  },
-): Promise<{ readonly checksum: boolean }> {
-  const checksum = options.sha256.toString('base64');
-  let lost = false;
-  try {
-    const reply = await connection.request(
-      'PutObject',
-      key,
-      ({ client, sdk, bucket, options: sending, ambiguous }) => {
-        lost = ambiguous;
-        return client.send(
-          new sdk.PutObjectCommand({
-            ...bucket,
-            Key: objectKey(key),
-            Body: body,
-            ChecksumSHA256: checksum,
-            ...(options.createOnly ? { IfNoneMatch: '*' } : {}),
-            ...encryption(connection),
-          }),
-          sending,
-        );
-      },
-      options.signal,
-    );
-    if (reply.ChecksumSHA256 !== undefined) return { checksum: reply.ChecksumSHA256 === checksum };
-    return { checksum: unquoted(reply.ETag) === createHash('md5').update(body).digest('hex') };
-  } catch (error) {
-    // Refused because an earlier try of this very call was carried out although its answer was lost: then it is ours.
-    if (!(error instanceof KeyExists && lost)) throw error;
-    try {
-      await compareStored(connection, key, objectKey(key), {
-        bytes: body.length,
-        sha256: options.sha256.toString('hex'),
-      });
-    } catch (second) {
-      error.message += `; what lies there was not written by this call: ${messageOf(second)}`;
-      throw error;
-    }
-    return { checksum: true };
-  }
-}
-
-/** Header values of an ETag are quoted; Ceph's If-Match and ours compare without. */
-export function unquoted(etag: string | undefined): string {
-  return (etag ?? '').replaceAll('"', '');
-}
-
 function etagOf(parts: readonly Part[]): string {
   const md5s = parts.map(({ md5 }) => md5).filter((md5) => md5 !== null);
   return `${createHash('md5').update(Buffer.concat(md5s)).digest('hex')}-${parts.length}`;
@@ -466,9 +408,4 @@ function etagOf(parts: readonly Part[]): string {
 function checksumOf(parts: readonly Part[]): string {
   const sha256s = Buffer.concat(parts.map(({ sha256 }) => sha256));
   return `${createHash('sha256').update(sha256s).digest('base64')}-${parts.length}`;
-}
-
-function encryption({ settings }: S3Connection): { ServerSideEncryption?: 'AES256' | 'aws:kms' } {
-  if (settings.sse === null) return {};
-  return { ServerSideEncryption: settings.sse === 'kms' ? 'aws:kms' : 'AES256' };
 }

@@ -7,7 +7,8 @@ import { PACE, S3Connection, type S3Pace, type S3Settings } from '#vault/s3-clie
 import { download, downloadSmall } from '#vault/s3-download';
 import { garbled } from '#vault/s3-errors';
 import { endLeftUploads, UPLOAD_LEFT_AFTER_MS } from '#vault/s3-leftovers';
-import { putObject, type StoredObject, UPLOAD_LIMITS, type UploadLimits, unquoted, upload } from '#vault/s3-upload';
+import { putObject, unquoted } from '#vault/s3-put';
+import { type StoredObject, UPLOAD_LIMITS, type UploadLimits, upload } from '#vault/s3-upload';
 
 const PAGE_KEYS = 1000;
 

@@ -14,6 +14,7 @@ const CONF = [
   'shared_buffers = 512MB',
   'max_wal_size = 8GB',
   'maintenance_work_mem = 256MB',
+  'max_locks_per_transaction = 512',
 ].join('\n');
 
 export async function postgresRows(

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Envelope } from '#cli/envelope';
@@ -20,9 +20,13 @@ export class Place {
   readonly environment: Record<string, string>;
 
   constructor(environment: Record<string, string> = {}) {
+    // A scratch PostgreSQL runs as another user, who has to find its way below.
+    chmodSync(this.directory, 0o711);
     mkdirSync(this.path('scratch'));
     this.environment = {
       HOLDFAST_SCRATCH: join(this.directory, 'scratch'),
+      // Children inherit it: that is how `childrenIn` knows them.
+      TMPDIR: join(this.directory, 'scratch'),
       HOLDFAST_STATE: join(this.directory, 'state'),
       ...environment,
     };

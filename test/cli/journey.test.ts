@@ -215,7 +215,7 @@ describe('a plan on this machine, by the command line', () => {
     for (const command of ['show', 'prove'])
       assert.equal(
         (await place.run(command, 'app', '--id', '../../../etc/passwd', '--json')).json().error?.code,
-        'backup-missing',
+        'usage',
       );
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatSeconds, parseDuration } from '#core/duration';
+import { formatSeconds, formatTook, parseDuration } from '#core/duration';
 import { formatBytes, parseSize } from '#core/size';
 
 test('durations in seconds', () => {
@@ -18,6 +18,17 @@ test('durations in seconds', () => {
   for (const text of ['', '5', 'm', '4 weaks', '4 w', '-1d', '0d', '1.5h', '1D', '1h30m', ' 1h', '9999999d']) {
     assert.equal(parseDuration(text), null, text);
   }
+});
+
+test('how long something took: a tenth below ten seconds, so that nothing ever took "0s"', () => {
+  for (const [seconds, text] of [
+    [0.043, '0.0s'],
+    [0.37, '0.4s'],
+    [9.94, '9.9s'],
+    [9.96, '10s'],
+    [64, '1m 4s'],
+  ] as const)
+    assert.equal(formatTook(seconds), text);
 });
 
 test('seconds for people: the two largest units', () => {

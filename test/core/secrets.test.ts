@@ -94,3 +94,8 @@ describe('I7: redact', () => {
     );
   });
 });
+
+test('the word PASSWORD in an example address is no secret', () => {
+  assert.equal(redact('write postgresql://USER:PASSWORD@HOST/DB', []), 'write postgresql://USER:PASSWORD@HOST/DB');
+  assert.equal(redact('postgresql://u:PASSWORD1@h/d', []), 'postgresql://u:***@h/d');
+});

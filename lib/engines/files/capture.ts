@@ -12,10 +12,10 @@ import { compilePattern } from '#engines/files/patterns';
 import { restoreScript } from '#engines/files/restore-script';
 import { findRoots, type Roots } from '#engines/files/roots';
 import { secretPatterns } from '#engines/files/sanitise';
-import { type IndexTotals, indexEntry, IndexWriter, readIndex } from '#engines/files/tree-index';
+import { tarVersion } from '#engines/files/tar-version';
+import { type IndexTotals, IndexWriter, indexEntry, readIndex } from '#engines/files/tree-index';
 import { TreeOrder } from '#engines/files/tree-order';
 import { readTree, stopIfAborted } from '#engines/files/tree-reading';
-import { tarVersion } from '#engines/files/tar-version';
 import { Walk, type WalkItem } from '#engines/files/walk';
 
 export function settingsOf(source: SourceRef): FilesSettings {
@@ -73,7 +73,8 @@ export class TreeCapture {
         this.#index.add(indexEntry(entry, sha256, item.way));
       },
       vanished: ({ path }) => {
-        if (listed.has(path)) throw new CaptureIncomplete(`${shown(path)}, a listed path, was deleted while it was read`);
+        if (listed.has(path))
+          throw new CaptureIncomplete(`${shown(path)}, a listed path, was deleted while it was read`);
         this.#vanished.add(path);
       },
     });
@@ -117,7 +118,10 @@ export class TreeCapture {
       ...say(sockets, `sockets, which no archive can hold (${sockets.count})`),
       ...say(notEntered, 'not entered'),
       ...say(this.#vanished, `deleted while they were read, and not in the backup (${this.#vanished.count})`),
-      ...say(this.#changed, `written to while they were read, so what is in the backup may be a mix (${this.#changed.count})`),
+      ...say(
+        this.#changed,
+        `written to while they were read, so what is in the backup may be a mix (${this.#changed.count})`,
+      ),
     ];
   }
 
@@ -150,9 +154,12 @@ export class TreeCapture {
         const { bytesRead } = await file.read(piece, 0, piece.length, null);
         if (bytesRead === 0) return;
         if (piece.compare(zeros, 0, bytesRead, 0, bytesRead) !== 0)
-          throw new CaptureIncomplete(`${shown(path)} has data that its file system did not own up to; tar took it for a hole`, {
-            hint: 'run it again in a minute, or `sync` by a `before` hook',
-          });
+          throw new CaptureIncomplete(
+            `${shown(path)} has data that its file system did not own up to; tar took it for a hole`,
+            {
+              hint: 'run it again in a minute, or `sync` by a `before` hook',
+            },
+          );
       }
     } finally {
       await file.close();

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs';
 import { access, constants, open } from 'node:fs/promises';
 import { messageOf } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
@@ -11,6 +12,8 @@ import type { Walk } from '#engines/files/walk';
 
 /** How long `check` looks around; the night's run has no such limit. */
 const LOOK_MILLISECONDS = 10_000;
+/** How long `inspect` adds up sizes. */
+const ESTIMATE_MILLISECONDS = 2000;
 
 export async function* checkFiles(source: SourceRef, run: RunContext): AsyncGenerator<CheckLine> {
   const settings = settingsOf(source);
@@ -37,6 +40,22 @@ export async function* checkFiles(source: SourceRef, run: RunContext): AsyncGene
   const walked = await attempt('patterns', () => walkOf(settings, roots, run));
   if (walked.value === null) yield walked.line;
   else yield* look(roots, walked.value, run);
+}
+
+/** Bytes that the files occupy, or null when there are too many to look at each now. */
+export async function estimate(roots: Roots, walk: Walk, run: RunContext): Promise<number | null> {
+  const until = run.clock.now().getTime() + ESTIMATE_MILLISECONDS;
+  let bytes = 0;
+  for await (const batch of walk.batches()) {
+    if (run.clock.now().getTime() > until) return null;
+    stopIfAborted(run.signal);
+    for (const { path } of batch) {
+      const status = lstatSync(fsPath(joined(roots.base, path)), { throwIfNoEntry: false });
+      // Not more than its blocks, for it may be sparse; with the blocks of its header.
+      if (status) bytes += Math.min(status.size, status.blocks * 512) + 1536;
+    }
+  }
+  return bytes;
 }
 
 async function* look(roots: Roots, walk: Walk, run: RunContext): AsyncGenerator<CheckLine> {
@@ -68,7 +87,11 @@ async function* look(roots: Roots, walk: Walk, run: RunContext): AsyncGenerator<
       message: `${bad} cannot be read: ${[unreadable, findings.unreadable].filter((list) => list.count > 0).join(', ')}`,
       hint: 'run as a user who may read them, or name them under `exclude`',
     };
-  else yield good('readable', `${entries} files and directories${whole ? '' : ` in the first ${LOOK_MILLISECONDS / 1000} s, not looked at all`}`);
+  else
+    yield good(
+      'readable',
+      `${entries} files and directories${whole ? '' : ` in the first ${LOOK_MILLISECONDS / 1000} s, not looked at all`}`,
+    );
   if (findings.secrets.count > 0) yield good('sanitise', `leaves out ${findings.secrets}`);
   if (findings.sockets.count > 0) yield doubt('sockets', `no archive can hold ${findings.sockets}`, null);
   if (findings.notEntered.count > 0) yield doubt('mounts', `not entered: ${findings.notEntered}`, null);

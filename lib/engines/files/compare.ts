@@ -70,8 +70,7 @@ function compareEntry(
   }
   if (expected.kind === 'file' && expected.size !== found.size) differ('size', expected.size, found.size);
   else if (expected.kind === 'file' && expected.sha256 !== sha256) differ('sha256', expected.sha256, sha256);
-  if (expected.target !== found.target)
-    differ('points to', shown(expected.target ?? ''), shown(found.target ?? ''));
+  if (expected.target !== found.target) differ('points to', shown(expected.target ?? ''), shown(found.target ?? ''));
   // A symbolic link has no mode of its own where the kernel follows POSIX; Linux always says 0777.
   if (expected.kind !== 'link' && expected.mode !== found.mode)
     differ('mode', expected.mode.toString(8), found.mode.toString(8));

@@ -1,6 +1,6 @@
 import type { SourceFacts, SourceRef, StreamingEngine } from '#core/ports';
-import { capture, contentIs, identityOf, settingsOf } from '#engines/files/capture';
-import { checkFiles } from '#engines/files/check';
+import { capture, contentIs, identityOf, settingsOf, walkOf } from '#engines/files/capture';
+import { checkFiles, estimate } from '#engines/files/check';
 import { readFingerprint } from '#engines/files/fingerprint';
 import { load } from '#engines/files/load';
 import { restore } from '#engines/files/restore';
@@ -12,13 +12,13 @@ export const files: StreamingEngine = {
   name: 'files',
   async inspect(source, run): Promise<SourceFacts> {
     const settings = settingsOf(source);
-    await findRoots(settings.paths);
-    return { identity: identityOf(settings), version: await tarVersion(run), bytes: null };
+    const roots = await findRoots(settings.paths);
+    const bytes = await estimate(roots, await walkOf(settings, roots, run), run);
+    return { identity: identityOf(settings), version: await tarVersion(run), bytes };
   },
   check: checkFiles,
   capture,
   load: (backup, _source, run) => load(backup, run),
   restore: (backup, request, _source, run) => restore(backup, request, run),
-  unchangedSince: (source: SourceRef, fingerprint, run) =>
-    contentIs(readFingerprint(fingerprint).content, source, run),
+  unchangedSince: (source: SourceRef, fingerprint, run) => contentIs(readFingerprint(fingerprint).content, source, run),
 };

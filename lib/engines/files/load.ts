@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, rm, statfs } from 'node:fs/promises';
+import { mkdir, mkdtemp, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandFailed, Disproven, NotProvableHere, RecordInvalid } from '#core/errors';
 import type { OpenBackup, RestoredCopy, RunContext } from '#core/ports';
 import { compareTree } from '#engines/files/compare';
 import { type FilesFingerprint, INDEX, readFingerprint } from '#engines/files/fingerprint';
+import { removeTree } from '#engines/files/remove-tree';
 import { tarVersion } from '#engines/files/tar-version';
 import { fetchIndex, unpackTree } from '#engines/files/unpack';
 
@@ -31,7 +32,7 @@ export async function load(backup: OpenBackup, run: RunContext): Promise<Restore
   const home = await mkdtemp(join(run.scratch, 'files-'));
   const copy = join(home, 'copy');
   const indexPath = join(home, INDEX);
-  const close = (): Promise<void> => rm(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  const close = (): Promise<void> => removeTree(home);
   try {
     await mkdir(copy, { mode: 0o700 });
     await fetchIndex(backup, fingerprint, indexPath);
@@ -39,7 +40,10 @@ export async function load(backup: OpenBackup, run: RunContext): Promise<Restore
   } catch (error) {
     await close();
     if (!(error instanceof CommandFailed)) throw error;
-    const lack = /No space left on device|Disk quota exceeded|Cannot mknod: Operation not permitted|File name too long/.exec(error.stderr);
+    const lack =
+      /No space left on device|Disk quota exceeded|Cannot mknod: Operation not permitted|File name too long/.exec(
+        error.stderr,
+      );
     if (lack)
       throw new NotProvableHere(`cannot unpack here: ${error.message}`, {
         hint: 'prove it where the scratch directory has room, as root if it holds devices',

@@ -17,6 +17,7 @@ import { type ByteString, byteString, fsPath, joined, shown } from '#engines/fil
 import { compareTree } from '#engines/files/compare';
 import { INDEX } from '#engines/files/fingerprint';
 import { fingerprintOf, freeSpace, spaceFor } from '#engines/files/load';
+import { removeTree } from '#engines/files/remove-tree';
 import { type Selection, select } from '#engines/files/selection';
 import { readIndex } from '#engines/files/tree-index';
 import { fetchIndex, unpackTree } from '#engines/files/unpack';
@@ -53,7 +54,7 @@ export async function restore(backup: OpenBackup, request: RestoreRequest, run: 
     created = false;
     return { target, verified: true, warnings: warningsOf(before) };
   } finally {
-    if (staging) await rm(staging, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    if (staging) await removeTree(staging);
     if (created) await rmdir(target);
     await rm(indexPath, { force: true });
   }
@@ -89,7 +90,7 @@ async function prepareTarget(target: string, overwrite: boolean): Promise<boolea
       throw new TargetUnusable(`process ${pid} is restoring into ${target} at this moment`, {
         hint: `wait for it; if process ${pid} is something else, remove ${join(target, name)}`,
       });
-    else await rm(join(target, name), { recursive: true, force: true });
+    else await removeTree(join(target, name));
   }
   if (others.length > 0 && !overwrite)
     throw new TargetNotEmpty(
@@ -129,7 +130,10 @@ function toldAsTarget(target: string): (error: unknown) => never {
   return (error) => {
     if (!(error instanceof CommandFailed)) throw error;
     if (/No space left on device|Disk quota exceeded/.test(error.stderr))
-      throw new SpaceLacking(`no room left in ${target}: ${error.message}`, { hint: 'make room, or restore elsewhere', cause: error });
+      throw new SpaceLacking(`no room left in ${target}: ${error.message}`, {
+        hint: 'make room, or restore elsewhere',
+        cause: error,
+      });
     throw new TargetUnusable(`cannot unpack into ${target}: ${error.message}`, {
       hint: 'restore as root if it holds devices, onto a file system that can hold what is in it',
       cause: error,
@@ -247,9 +251,12 @@ class Parents {
       try {
         const status = await lstat(fsPath(place));
         if (status.isDirectory()) continue;
-        throw new UnsafePath(`${shown(place)} is not a directory${status.isSymbolicLink() ? ' but a symbolic link' : ''}`, {
-          hint: 'restoring through it would leave the target; move it away, or restore into a new directory',
-        });
+        throw new UnsafePath(
+          `${shown(place)} is not a directory${status.isSymbolicLink() ? ' but a symbolic link' : ''}`,
+          {
+            hint: 'restoring through it would leave the target; move it away, or restore into a new directory',
+          },
+        );
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       }

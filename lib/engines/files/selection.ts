@@ -72,9 +72,12 @@ export function select(indexPath: string, entries: number, only: readonly string
   });
   const unmet = wishes.filter((wish) => !wish.met).map((wish) => wish.text);
   if (unmet.length > 0)
-    throw new UsageError(`--only: nothing in the backup answers to ${unmet.join(', ')}; at its top it holds ${top.join(', ')}`, {
-      hint: 'give a path as it stands in the backup, one as it was on the source, or a pattern such as "**/*.json"',
-    });
+    throw new UsageError(
+      `--only: nothing in the backup answers to ${unmet.join(', ')}; at its top it holds ${top.join(', ')}`,
+      {
+        hint: 'give a path as it stands in the backup, one as it was on the source, or a pattern such as "**/*.json"',
+      },
+    );
   if (linkTargets.size > 0)
     walkIndex(indexPath, (entry, ordinal, ancestors) => {
       if (!linkTargets.has(entry.path)) return false;
@@ -93,22 +96,27 @@ interface Ancestor {
 
 function walkIndex(
   indexPath: string,
-  visit: (entry: ReturnType<typeof readIndex> extends Generator<infer E> ? E : never, ordinal: number, ancestors: readonly Ancestor[]) => boolean,
+  visit: (
+    entry: ReturnType<typeof readIndex> extends Generator<infer E> ? E : never,
+    ordinal: number,
+    ancestors: readonly Ancestor[],
+  ) => boolean,
 ): void {
   const ancestors: Ancestor[] = [];
   let ordinal = 0;
   for (const entry of readIndex(indexPath)) {
     while (ancestors.length > 0 && !entry.path.startsWith((ancestors.at(-1) as Ancestor).prefix)) ancestors.pop();
     const chosen = visit(entry, ordinal, ancestors);
-    if (entry.kind === 'dir')
-      ancestors.push({ prefix: entry.path === '.' ? '' : `${entry.path}/`, ordinal, chosen });
+    if (entry.kind === 'dir') ancestors.push({ prefix: entry.path === '.' ? '' : `${entry.path}/`, ordinal, chosen });
     ordinal++;
   }
 }
 
 function wishOf(text: string, base: string): Wish {
   const inBase = base === '/' ? '/' : `${base}/`;
-  const relative = (text.startsWith(inBase) ? text.slice(inBase.length) : text).replace(/^(?:\.\/)+/, '').replace(/\/+$/, '');
+  const relative = (text.startsWith(inBase) ? text.slice(inBase.length) : text)
+    .replace(/^(?:\.\/)+/, '')
+    .replace(/\/+$/, '');
   if (relative === '') return { text, met: false, matches: () => true };
   const wrong = wrongWith(byteString(relative));
   if (wrong !== null)

@@ -51,6 +51,7 @@ export class TarParser {
   #bytes = 0;
   /** Offset of the first block of the member whose header is being read. */
   #start: number | null = null;
+  #endMark: number | null = null;
 
   /** @param hashing false = contents are only counted, and `sha256` is always null */
   constructor(events: TarEvents, hashing = true) {
@@ -65,7 +66,7 @@ export class TarParser {
 
   /** Offset up to which every byte belongs to a member that `begin` has been told of. */
   get decided(): number {
-    return this.#start ?? this.#bytes;
+    return this.#endMark ?? this.#start ?? this.#bytes;
   }
 
   /**
@@ -121,8 +122,8 @@ export class TarParser {
       next = from + step;
     }
     if (block[start] === 0 && isZeroBlock(block, start)) {
+      this.#endMark ??= this.#start;
       this.#zeroBlocks++;
-      this.#start = null;
       return next;
     }
     if (this.#zeroBlocks > 0) throw new CaptureIncomplete('the archive goes on after its end mark');

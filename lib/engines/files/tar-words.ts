@@ -27,8 +27,12 @@ export function readTarWords(stderr: string): TarWords {
     const said = /^(?:\S*\/)?g?tar: (.*)$/s.exec(line)?.[1] ?? line;
     const change = /^(.*): (?:file changed as we read it|File shrank by \d+ bytes; padding with zeros)$/s.exec(said);
     if (change) changed.push(unescaped(change[1] as string));
-    else if (/: Cannot (?:stat|open|readlink): No such file or directory$|: File removed before we read it$/s.test(said)) vanished++;
-    else if (!/^Exiting with failure status due to previous errors$|^Error is not recoverable/.test(said)) others.push(said);
+    else if (
+      /: Cannot (?:stat|open|readlink): No such file or directory$|: File removed before we read it$/s.test(said)
+    )
+      vanished++;
+    else if (!/^Exiting with failure status due to previous errors$|^Error is not recoverable/.test(said))
+      others.push(said);
   }
   return { changed: [...new Set(changed)], vanished, others, cut };
 }
@@ -36,7 +40,15 @@ export function readTarWords(stderr: string): TarWords {
 /** Undoes tar's `escape` quoting: `\n`, `\\`, `\303`. */
 function unescaped(name: string): ByteString {
   const plain: Readonly<Record<string, string>> = {
-    a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v', '\\': '\\', '?': '\x7f',
+    a: '\x07',
+    b: '\b',
+    f: '\f',
+    n: '\n',
+    r: '\r',
+    t: '\t',
+    v: '\v',
+    '\\': '\\',
+    '?': '\x7f',
   };
   return byteString(name).replace(/\\([0-7]{3}|.)/gs, (_, what: string) =>
     /^[0-7]{3}$/.test(what) ? String.fromCharCode(Number.parseInt(what, 8)) : (plain[what] ?? what),

@@ -45,23 +45,31 @@ export function indexEntry(entry: TarEntry, sha256: string | null, way: boolean)
   };
 }
 
+/**
+ * A line without its end, in two parts. The first counts as content: not times, so that a touched file is not a changed
+ * one; not how it is stored. Put together by hand: with a million entries, objects for JSON would be most of the garbage.
+ */
+function encodeParts(entry: IndexEntry): readonly [content: string, rest: string] {
+  const { kind, mode, uid, gid, size, sha256, target, device } = entry;
+  let content = `{${named('path', entry.path)},"kind":"${kind}","mode":"${mode.toString(8).padStart(4, '0')}","uid":${uid},"gid":${gid}`;
+  if (kind === 'file') content += `,"size":${size},"sha256":"${sha256}"`;
+  if (target !== null) content += `,${named('target', target)}`;
+  if (device !== null) content += `,"device":[${device[0]},${device[1]}]`;
+  let rest = `,"mtime":"${entry.mtime}"`;
+  if (entry.sparse) rest += ',"sparse":true';
+  if (entry.way) rest += ',"way":true';
+  if (entry.changed) rest += ',"changed":true';
+  return [content, `${rest}}`];
+}
+
+/** One line of `index.jsonl`, without its end. */
 export function encodeEntry(entry: IndexEntry): string {
-  const path = utf8Of(entry.path);
-  const target = entry.target === null ? null : utf8Of(entry.target);
-  return JSON.stringify({
-    ...(path === null ? { path64: base64(entry.path) } : { path }),
-    kind: entry.kind,
-    mode: entry.mode.toString(8).padStart(4, '0'),
-    mtime: entry.mtime,
-    uid: entry.uid,
-    gid: entry.gid,
-    ...(entry.kind === 'file' ? { size: entry.size, sha256: entry.sha256 } : {}),
-    ...(entry.target === null ? {} : target === null ? { target64: base64(entry.target) } : { target }),
-    ...(entry.device === null ? {} : { device: entry.device }),
-    ...(entry.sparse ? { sparse: true } : {}),
-    ...(entry.way ? { way: true } : {}),
-    ...(entry.changed ? { changed: true } : {}),
-  });
+  return encodeParts(entry).join('');
+}
+
+function named(key: 'path' | 'target', name: ByteString): string {
+  const text = utf8Of(name);
+  return text === null ? `"${key}64":"${base64(name)}"` : `"${key}":${JSON.stringify(text)}`;
 }
 
 const KINDS: ReadonlySet<unknown> = new Set<EntryKind>(['file', 'dir', 'link', 'hard', 'fifo', 'char', 'block']);
@@ -110,12 +118,6 @@ export function decodeEntry(line: string): IndexEntry {
   };
 }
 
-/** What counts as content: not times, so that a touched file is not a changed one; not how it is stored. */
-function contentLine(entry: IndexEntry): string {
-  const { path, kind, mode, uid, gid, size, sha256, target, device } = entry;
-  return `${JSON.stringify([path, kind, mode, uid, gid, size, sha256, target, device])}\n`;
-}
-
 export interface IndexTotals {
   readonly entries: number;
   /** Names of regular files, hard links included. */
@@ -125,25 +127,28 @@ export interface IndexTotals {
   readonly devices: number;
   /** Of the index's text. */
   readonly sha256: string;
-  readonly length: number;
   /** Of paths, kinds, modes, owners, sizes, contents and link targets, without times. */
   readonly content: string;
 }
 
-const FLUSH = 256 * 1024;
+const PIECE = 64 * 1024;
 
 /** Writes an index to a file of its own as the entries come. */
 export class IndexWriter {
   readonly #descriptor: number;
   readonly #hash = createHash('sha256');
   readonly #content = createHash('sha256');
-  #text = '';
-  #contentText = '';
+  readonly #text = new TextPieces((bytes) => {
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
+    this.#hash.update(bytes);
+  });
+  readonly #contentText = new TextPieces((bytes) => {
+    this.#content.update(bytes);
+  });
   #entries = 0;
   #files = 0;
   #bytes = 0;
   #devices = 0;
-  #length = 0;
   #open = true;
 
   /** @param path must not exist */
@@ -156,13 +161,17 @@ export class IndexWriter {
     if (entry.kind === 'file' || entry.kind === 'hard') this.#files++;
     if (entry.kind === 'char' || entry.kind === 'block') this.#devices++;
     this.#bytes += entry.size;
-    this.#text += `${encodeEntry(entry)}\n`;
-    this.#contentText += contentLine(entry);
-    if (this.#text.length >= FLUSH) this.#flush();
+    const [content, rest] = encodeParts(entry);
+    this.#contentText.add(content);
+    this.#contentText.add('\n');
+    this.#text.add(content);
+    this.#text.add(rest);
+    this.#text.add('\n');
   }
 
   finish(): IndexTotals {
-    this.#flush();
+    this.#text.flush();
+    this.#contentText.flush();
     this.close();
     return {
       entries: this.#entries,
@@ -170,7 +179,6 @@ export class IndexWriter {
       bytes: this.#bytes,
       devices: this.#devices,
       sha256: this.#hash.digest('hex'),
-      length: this.#length,
       content: this.#content.digest('hex'),
     };
   }
@@ -180,15 +188,28 @@ export class IndexWriter {
     this.#open = false;
     closeSync(this.#descriptor);
   }
+}
 
-  #flush(): void {
-    const bytes = Buffer.from(this.#text, 'utf8');
-    for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
-    this.#length += bytes.length;
-    this.#hash.update(bytes);
-    this.#content.update(this.#contentText);
-    this.#text = '';
-    this.#contentText = '';
+/** Gathers text in one buffer that is used again and again. */
+class TextPieces {
+  readonly #take: (bytes: Buffer) => void;
+  readonly #buffer = Buffer.allocUnsafe(PIECE);
+  #filled = 0;
+
+  constructor(take: (bytes: Buffer) => void) {
+    this.#take = take;
+  }
+
+  add(text: string): void {
+    // A character is at most three bytes of UTF-8 for each of its UTF-16 units.
+    if (this.#filled + text.length * 3 > PIECE) this.flush();
+    if (text.length * 3 > PIECE) this.#take(Buffer.from(text, 'utf8'));
+    else this.#filled += this.#buffer.write(text, this.#filled, 'utf8');
+  }
+
+  flush(): void {
+    if (this.#filled > 0) this.#take(this.#buffer.subarray(0, this.#filled));
+    this.#filled = 0;
   }
 }
 
@@ -199,7 +220,7 @@ export class IndexWriter {
 export function* readIndex(path: string): Generator<IndexEntry> {
   const descriptor = openSync(path, 'r');
   try {
-    const piece = Buffer.allocUnsafe(FLUSH);
+    const piece = Buffer.allocUnsafe(PIECE);
     let rest = Buffer.alloc(0);
     for (;;) {
       const length = readSync(descriptor, piece, 0, piece.length, null);

@@ -3,9 +3,12 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Cancelled, CaptureIncomplete, SourceUnsupported } from '#core/errors';
 import type { Command, Ended, RunContext } from '#core/ports';
 import { type ByteString, shown, utf8Of } from '#engines/files/byte-string';
+import { HardLinks, type LinkHead } from '#engines/files/hard-links';
+import { Tape } from '#engines/files/tape';
 import type { TarEntry } from '#engines/files/tar-header';
 import { TarParser } from '#engines/files/tar-parser';
 import { readTarWords, type TarWords } from '#engines/files/tar-words';
+import { endMark, hardLinkMember } from '#engines/files/tar-writer';
 
 /**
  * Sparse files stay sparse, hard links stay links, owners are numbers, and of the times only that of the last change of
@@ -17,6 +20,8 @@ const CREATE: readonly string[] = [
   '--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime',
   '--numeric-owner',
   '--sparse',
+  // See HardLinks: told by Holdfast, not by tar.
+  '--hard-dereference',
   '--xattrs',
   '--acls',
   '--no-recursion',
@@ -53,52 +58,111 @@ export function readTree<Item extends { readonly path: ByteString }>(
   batches: AsyncIterable<readonly Item[]> | Iterable<readonly Item[]>,
   events: TreeReadingEvents<Item>,
 ): TreeReading {
-  const asked = new Queue<Item>();
+  const links = new HardLinks(base);
+  const asked = new Queue<Asked<Item>>();
+  /** Members of Holdfast's own, and the offsets in tar's archive before which they go. */
+  let own: { readonly at: number; readonly member: Buffer }[] = [];
+  let current: Asked<Item> | null = null;
   let missing = 0;
-  const miss = (item: Item): void => {
-    missing++;
-    events.vanished(item);
-  };
+  let words: TarWords | null = null;
+
+  /** What was asked for before the member that now comes at `at`: it is a further name of a file, or it vanished. */
+  function settle({ item, link }: Asked<Item>, at: number): void {
+    if (!isAgain(link)) {
+      missing++;
+      events.vanished(item);
+      return;
+    }
+    const head = link.again.entry;
+    if (head === null)
+      throw new CaptureIncomplete(`the other name of ${shown(item.path)} vanished while it was read`, {
+        hint: 'run it again, or name the place where files come and go under `exclude`',
+      });
+    own.push({ at, member: hardLinkMember(item.path, head) });
+    const { mode, uid, gid, mtime } = head;
+    events.entry(
+      {
+        path: item.path,
+        kind: 'hard',
+        mode,
+        uid,
+        gid,
+        mtime,
+        size: 0,
+        stored: 0,
+        sparse: false,
+        target: head.path,
+        device: null,
+      },
+      null,
+      item,
+    );
+  }
+
   const parser = new TarParser({
-    end(entry, sha256) {
-      let item = asked.shift();
-      while (item !== undefined && item.path !== entry.path) {
-        miss(item);
-        item = asked.shift();
+    begin(entry, start) {
+      current = null;
+      while (current === null) {
+        const next = asked.shift();
+        if (next === undefined)
+          throw new CaptureIncomplete(`tar put ${shown(entry.path)} into the archive, which it was not asked for`);
+        if (next.item.path === entry.path && !isAgain(next.link)) current = next;
+        else settle(next, start);
       }
-      if (item === undefined)
-        throw new CaptureIncomplete(`tar put ${shown(entry.path)} into the archive, which it was not asked for`);
+    },
+    end(entry, sha256) {
+      const { item, link } = current as Asked<Item>;
+      if (link && 'first' in link) link.first.entry = entry;
       events.entry(entry, sha256, item);
     },
   });
-  let words: TarWords | null = null;
 
   async function* names(): AsyncGenerator<Buffer> {
     for await (const batch of batches) {
       let text = '';
       for (const item of batch) {
-        asked.push(item);
-        text += `${item.path}\0`;
+        const link = links.look(item.path);
+        asked.push({ item, link });
+        if (!isAgain(link)) text += `${item.path}\0`;
       }
-      yield Buffer.from(text, 'latin1');
+      if (text !== '') yield Buffer.from(text, 'latin1');
     }
   }
 
   async function* bytes(): AsyncGenerator<Buffer> {
+    const tape = new Tape();
+    let length = 0;
+    function* decided(): Generator<Buffer> {
+      for (const { at, member } of own) {
+        yield* tape.before(at);
+        yield member;
+      }
+      own = [];
+      yield* tape.before(parser.decided);
+    }
     // A walk that fails fails the pipeline: `done` rejects with the walk's error.
     const tar = run.processes.pipe([createCommand(base)], { stdin: Readable.from(names(), { objectMode: false }) });
     try {
       for await (const chunk of tar.stdout as AsyncIterable<Buffer>) {
+        tape.add(chunk);
         for (let at = parser.push(chunk); at < chunk.length; at = parser.push(chunk, at)) {
           await turn();
           stopIfAborted(run.signal);
         }
-        yield chunk;
+        for (const piece of decided()) {
+          length += piece.length;
+          yield piece;
+        }
       }
       const [ended] = await tar.done;
       parser.finish();
-      for (let item = asked.shift(); item !== undefined; item = asked.shift()) miss(item);
+      for (let last = asked.shift(); last !== undefined; last = asked.shift()) settle(last, parser.decided);
+      for (const piece of decided()) {
+        length += piece.length;
+        yield piece;
+      }
       words = judge(ended as Ended, missing);
+      yield endMark(length);
     } finally {
       tar.stop();
     }
@@ -146,6 +210,15 @@ function judge(ended: Ended, missing: number): TarWords {
       { hint: 'name places where files come and go under `exclude`, or stop the writer by a `before` hook' },
     );
   return words;
+}
+
+interface Asked<Item> {
+  readonly item: Item;
+  readonly link: ReturnType<HardLinks['look']>;
+}
+
+function isAgain(link: ReturnType<HardLinks['look']>): link is { readonly again: LinkHead } {
+  return link !== null && 'again' in link;
 }
 
 /** First in, first out, without moving what waits. */

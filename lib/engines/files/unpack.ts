@@ -6,8 +6,10 @@ import type { Command, OpenBackup, RunContext } from '#core/ports';
 import { shown } from '#engines/files/byte-string';
 import { type FilesFingerprint, INDEX, TREE } from '#engines/files/fingerprint';
 import type { Selection } from '#engines/files/selection';
+import { Tape } from '#engines/files/tape';
 import type { TarEntry } from '#engines/files/tar-header';
 import { TarParser } from '#engines/files/tar-parser';
+import { endMark } from '#engines/files/tar-writer';
 import { type IndexEntry, readIndex } from '#engines/files/tree-index';
 import { TreeOrder } from '#engines/files/tree-order';
 
@@ -44,7 +46,9 @@ export async function fetchIndex(backup: OpenBackup, fingerprint: FilesFingerpri
     throw error;
   }
   if (hash.digest('hex') !== fingerprint.index || entries !== fingerprint.entries)
-    throw new Disproven(`the index is not the one that was captured: it has ${entries} lines of ${fingerprint.entries}, or another sha256`);
+    throw new Disproven(
+      `the index is not the one that was captured: it has ${entries} lines of ${fingerprint.entries}, or another sha256`,
+    );
 }
 
 /**
@@ -122,30 +126,22 @@ class Gate {
   }
 
   async *pass(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    /** Bytes not yet decided on, and the offset at which they begin: a header that came in pieces. */
-    let held: Buffer = Buffer.alloc(0);
-    let offset = 0;
+    const tape = new Tape();
     let passing = true;
     for await (const chunk of this.#noticingTheEnd(bytes)) {
+      tape.add(chunk);
       this.#parser.push(chunk);
-      const all = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-      const decided = this.#parser.decided;
-      let at = offset;
       for (const mark of this.#marks) {
-        if (passing && mark.at > at) yield all.subarray(at - offset, mark.at - offset);
-        at = mark.at;
+        for (const piece of tape.before(mark.at)) if (passing) yield piece;
         passing = mark.pass;
       }
       this.#marks = [];
-      if (passing && decided > at) yield all.subarray(at - offset, decided - offset);
-      held = all.subarray(decided - offset);
-      offset = decided;
+      for (const piece of tape.before(this.#parser.decided)) if (passing) yield piece;
     }
     this.#parser.finish();
     if (!this.#expected.next().done)
       throw new CaptureIncomplete(`the archive has ${this.#ordinal} members, the index has more`);
-    // The end mark may lie behind a member that was held back.
-    if (!passing) yield Buffer.alloc(1024);
+    yield endMark(0);
   }
 
   close(): void {

@@ -1,5 +1,4 @@
-import type { Dir, Dirent } from 'node:fs';
-import { lstat, opendir } from 'node:fs/promises';
+import { type Dir, type Dirent, lstatSync, opendirSync } from 'node:fs';
 import { type ByteString, fsPath, joined, NameList } from '#engines/files/byte-string';
 import type { Pattern } from '#engines/files/patterns';
 import type { RootNode, Roots } from '#engines/files/roots';
@@ -7,7 +6,7 @@ import type { RootNode, Roots } from '#engines/files/roots';
 /** Items handed over at once. */
 const BATCH = 1024;
 /** Names of a directory that are held and sorted at once. A larger one is walked in sorted chunks of this many. */
-const CHUNK = 32_768;
+const CHUNK = 16_384;
 
 export interface WalkItem {
   /** Relative to the base. */
@@ -22,7 +21,7 @@ export interface WalkRules {
   readonly secrets: readonly Pattern[];
   /** Absolute; directories that are named but not entered, with the reason. */
   readonly skipInside: ReadonlyMap<ByteString, string>;
-  /** Absolute; left out without a word. */
+  /** Absolute; directories left out without a word. */
   readonly skip: ReadonlySet<ByteString>;
 }
 
@@ -79,7 +78,7 @@ export class Walk {
         yield* this.#towards(inner, next);
         continue;
       }
-      const kind = await this.#kindOf(inner);
+      const kind = this.#kindOf(inner);
       if (kind === null || !this.#wanted({ name, kind }, inner, null)) continue;
       yield [{ path: inner, way: false }];
       if (kind === 'dir' && this.#enters(inner)) yield* this.#inside(inner, '', next);
@@ -91,8 +90,9 @@ export class Walk {
     const folder = path === '.' ? this.#base : joined(this.#base, path);
     let directory: Dir;
     try {
+      // Synchronous: a turn through the thread pool for each piece of names costs more than the names do.
       // As buffers: Node would put the replacement character for each byte that is not UTF-8.
-      directory = await opendir(fsPath(folder), { encoding: 'buffer' as BufferEncoding, bufferSize: 1024 });
+      directory = opendirSync(fsPath(folder), { encoding: 'buffer' as BufferEncoding, bufferSize: 1024 });
     } catch (error) {
       if (!vanished(error)) this.findings.unreadable.add(path);
       return;
@@ -100,11 +100,11 @@ export class Walk {
     let open = true;
     try {
       while (open) {
-        const { children, ended } = await this.#chunk(directory, path);
+        const { children, ended } = this.#chunk(directory, path);
         if (ended) {
           open = false;
           // Not held while its subdirectories are walked: a deep tree would use up the descriptors.
-          await directory.close();
+          directory.closeSync();
         }
         let batch: WalkItem[] = [];
         for (const child of children) {
@@ -125,16 +125,16 @@ export class Walk {
         if (batch.length > 0) yield batch;
       }
     } finally {
-      if (open) await directory.close();
+      if (open) directory.closeSync();
     }
   }
 
-  async #chunk(directory: Dir, path: ByteString): Promise<{ children: readonly Child[]; ended: boolean }> {
+  #chunk(directory: Dir, path: ByteString): { readonly children: readonly Child[]; readonly ended: boolean } {
     const children: Child[] = [];
     let ended = false;
     try {
       while (children.length < CHUNK && !ended) {
-        const entry = (await directory.read()) as Dirent<Buffer> | null;
+        const entry = directory.readSync() as Dirent<Buffer> | null;
         if (entry === null) ended = true;
         else children.push({ name: entry.name.toString('latin1'), kind: kindOf(entry) });
       }
@@ -150,7 +150,7 @@ export class Walk {
   #wanted(child: Child, path: ByteString, below: ByteString | null): boolean {
     const { exclude, secrets, skip } = this.#rules;
     const isDirectory = child.kind === 'dir';
-    if (skip.size > 0 && skip.has(joined(this.#base, path))) return false;
+    if (isDirectory && skip.has(joined(this.#base, path))) return false;
     if (secrets.some((pattern) => pattern.matches(child.name, isDirectory))) {
       this.findings.secrets.add(path);
       return false;
@@ -171,9 +171,9 @@ export class Walk {
   }
 
   /** Null = it cannot be looked at any more, which is noted. */
-  async #kindOf(path: ByteString): Promise<Kind | null> {
+  #kindOf(path: ByteString): Kind | null {
     try {
-      return kindOf(await lstat(fsPath(joined(this.#base, path))));
+      return kindOf(lstatSync(fsPath(joined(this.#base, path))));
     } catch {
       this.findings.unreadable.add(path);
       return null;

@@ -63,6 +63,18 @@ export function pipeClient(access: Access, command: Command, run: RunContext): P
   return pipeline;
 }
 
+/** What goes before a client that is fed by a pipe: behind `exec` its stdin is the secret's line, then the bytes. */
+export async function secretFirst(
+  access: Access,
+  run: RunContext,
+): Promise<{ readonly commands: readonly Command[]; forget(): Promise<void> }> {
+  const { secretLine } = access;
+  if (secretLine === null) return { commands: [], forget: async () => undefined };
+  const file = join(run.scratch, `secret-${randomBytes(6).toString('hex')}`);
+  await writeFile(file, secretLine, { mode: 0o600, flag: 'wx' });
+  return { commands: [{ program: 'cat', args: [file, '-'] }], forget: () => rm(file, { force: true }) };
+}
+
 /** A client that reads nothing and says little. */
 export function runClient(access: Access, command: Command, run: RunContext): Promise<Ended & { stdout: string }> {
   return run.processes.run(command, access.secretLine === null ? {} : { input: access.secretLine });

@@ -70,10 +70,6 @@ export function conninfo({ keywords }: Address): string {
     .join(' ');
 }
 
-export function withDatabase(address: Address, dbname: string): Address {
-  return { ...address, keywords: { ...address.keywords, dbname } };
-}
-
 /** For people: `postgresql://user@host:5432/db`, no password. */
 export function printable(address: Address): string {
   const { user, host = 'localhost', port, dbname } = address.keywords;

@@ -15,39 +15,46 @@ export interface TableFacts {
   /** Partitioned parents have no rows of their own. */
   readonly partitioned: boolean;
   readonly unlogged: boolean;
-  /** `row(a, b collate "C", c::text)`; null when it has no columns that a dump carries. */
-  readonly record: string | null;
   /** An estimate: asking for the real size would wait for locks. */
   readonly pages: number;
 }
 
 /** Ordinary and partitioned tables a dump reads, by schema and name. Runs in the transaction it is called in. */
-export async function listTables(session: Session, major: number): Promise<TableFacts[]> {
+export async function listTables(session: Session): Promise<TableFacts[]> {
   const rows = await session.query(`
-    select c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence = 'u',
-      c.relpages,
-      (select pg_catalog.string_agg(
-          case
-            when a.atttypid in (16, 20, 21, 23, 26, 17, 19, 869, 1082, 1114, 1184, 2950) then pg_catalog.format('%I', a.attname)
-            when a.atttypid in (25, 1043) then pg_catalog.format('%I collate "C"', a.attname)
-            else pg_catalog.format('%I::pg_catalog.text collate "C"', a.attname)
-          end, ', ' order by a.attname collate "C")
-        from pg_catalog.pg_attribute a
-        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-          ${major >= 12 ? "and a.attgenerated = ''" : ''})
+    select c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence = 'u', c.relpages
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relpersistence <> 't' and ${USER_SCHEMA}
       and not ${EXTENSION_MEMBER('pg_class', 'c')}
     order by n.nspname collate "C", c.relname collate "C"`);
-  return rows.map(([oid, schema, name, partitioned, unlogged, pages, record]) => ({
+  return rows.map(([oid, schema, name, partitioned, unlogged, pages]) => ({
     oid: oid as string,
     schema: schema as string,
     name: name as string,
     partitioned: partitioned === 't',
     unlogged: unlogged === 't',
     pages: Number(pages),
-    record: record === null || record === undefined ? null : `row(${record})`,
   }));
+}
+
+/**
+ * `row(a, b collate "C", c::text)` of each table by its oid; none for a table without columns that a dump carries.
+ * By the columns' names, since a restore may put inherited ones in another order.
+ */
+export async function rowExpressions(session: Session, tables: readonly TableFacts[]): Promise<Map<string, string>> {
+  const [version] = await session.one(`select pg_catalog.current_setting('server_version_num')`);
+  const rows = await session.query(`
+    select a.attrelid, pg_catalog.string_agg(
+        case
+          when a.atttypid in (16, 20, 21, 23, 26, 17, 19, 869, 1082, 1114, 1184, 2950) then pg_catalog.format('%I', a.attname)
+          when a.atttypid in (25, 1043) then pg_catalog.format('%I collate "C"', a.attname)
+          else pg_catalog.format('%I::pg_catalog.text collate "C"', a.attname)
+        end, ', ' order by a.attname collate "C")
+    from pg_catalog.pg_attribute a
+    where a.attrelid in (${tables.map((table) => table.oid).join(', ')}) and a.attnum > 0 and not a.attisdropped
+      ${Number(version) >= 120_000 ? "and a.attgenerated = ''" : ''}
+    group by a.attrelid`);
+  return new Map(rows.map(([oid, columns]) => [oid as string, `row(${columns})`]));
 }
 
 export interface SequenceFacts {

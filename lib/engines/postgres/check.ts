@@ -46,7 +46,7 @@ async function* checkReached(reached: Reached, source: SourceRef, run: RunContex
   yield good('connection', `${printable(access.address)} answers: PostgreSQL ${facts.version}, as ${facts.user}`);
   yield await clientsLine(reached, facts, run);
   yield* await attempt('rights', () => asking(access, psql, run, (session) => rightsLines(session, reached, facts)));
-  yield* snapshotLines(reached, source, facts, run);
+  yield* snapshotLines(reached, source, run);
   if (reached.settings.databases === 'all')
     yield* await attempt('databases', () => asking(access, psql, run, (session) => databasesLines(session)));
   yield* await attempt('proof', async () => {
@@ -86,7 +86,7 @@ async function clientsLine({ where, settings }: Reached, facts: ServerFacts, run
 
 async function rightsLines(session: Session, { settings }: Reached, facts: ServerFacts): Promise<CheckLine[]> {
   await session.query(settingsQuery(LOCK_TIMEOUT));
-  const all = await listTables(session, facts.major);
+  const all = await listTables(session);
   const chosen = settings.tables ? chooseTables(settings.tables, all, await readChildren(session)) : all;
   const read = settings.partial && settings.tables ? chosen : all;
   const lines: CheckLine[] = [];
@@ -146,12 +146,7 @@ async function rightsLines(session: Session, { settings }: Reached, facts: Serve
 }
 
 /** Takes a snapshot as a night's run does, joins it from a second connection, and asks the probes in it. */
-async function* snapshotLines(
-  reached: Reached,
-  source: SourceRef,
-  facts: ServerFacts,
-  run: RunContext,
-): AsyncIterable<CheckLine> {
+async function* snapshotLines(reached: Reached, source: SourceRef, run: RunContext): AsyncIterable<CheckLine> {
   const { access, psql, settings } = reached;
   let snapshot: Snapshot;
   try {
@@ -160,7 +155,6 @@ async function* snapshotLines(
       access,
       {
         psql,
-        major: facts.major,
         lockTimeout: LOCK_TIMEOUT,
         prepare: async (session) => {
           children = await readChildren(session);

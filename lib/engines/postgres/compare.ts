@@ -54,7 +54,7 @@ function depthOf({ print, digest }: Comparison): Depth {
 
 async function compareTables(session: Session, comparison: Comparison): Promise<Difference[]> {
   const expected = new Map((comparison.only ?? comparison.print.tables).map((table) => [qualified(table), table]));
-  const found = (await listTables(session, comparison.major)).filter((table) => !table.partitioned);
+  const found = (await listTables(session)).filter((table) => !table.partitioned);
   const restored = await digestTables(
     session,
     found.filter((table) => expected.has(qualified(table))),
@@ -117,7 +117,7 @@ async function compareFrame(session: Session, comparison: Comparison): Promise<D
     else if (restored.definition !== view.definition && major === sourceMajor)
       differences.push(`materialized view ${spoken(view)}: other definition`);
   }
-  const tables = scope.schemaOnly || scope.tables ? (await listTables(session, major)).map(qualified) : [];
+  const tables = scope.schemaOnly || scope.tables ? (await listTables(session)).map(qualified) : [];
   const relations = new Set([...frame.relations.map(qualified), ...tables]);
   for (const relation of print.relations)
     if (!relations.has(qualified(relation)))

@@ -1,12 +1,12 @@
 import { mkdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { SourceUnsupported, SpaceLacking } from '#core/errors';
+import { SourceLocked, SourceUnsupported, SpaceLacking } from '#core/errors';
 import type { Probe } from '#core/manifest';
 import type { PostgresSettings } from '#core/plan';
-import type { ArtifactBytes, RunContext } from '#core/ports';
+import type { ArtifactBytes, Pipeline, RunContext } from '#core/ports';
 import { formatBytes } from '#core/size';
-import { type Access, clientCommand, pipeClient, runClient } from '#engines/postgres/access';
+import { type Access, clientCommand, runClient } from '#engines/postgres/access';
 import {
   listSequences,
   readFrame,
@@ -14,12 +14,13 @@ import {
   sequencePositions,
   type TableFacts,
 } from '#engines/postgres/catalog';
-import { chooseTables, readChildren } from '#engines/postgres/chosen-tables';
+import { type Children, chooseTables, readChildren } from '#engines/postgres/chosen-tables';
 import { type Depth, digestLargeObjects, digestTables } from '#engines/postgres/digest';
+import { startDump, stopped } from '#engines/postgres/dump-process';
 import { dumpFailure, rowSecurity, statementFailure } from '#engines/postgres/failures';
-import type { DatabasePrint, SequencePosition, TablePrint } from '#engines/postgres/fingerprint';
+import type { DatabasePrint, SequencePosition } from '#engines/postgres/fingerprint';
 import { type Asked, askAll, type ProbeAnswers, setSearchPath } from '#engines/postgres/probes';
-import { joinAgain, joinSnapshot, openSnapshot, type Snapshot } from '#engines/postgres/snapshot';
+import { openSnapshot, type Snapshot, withoutKeepingLocks } from '#engines/postgres/snapshot';
 import { quoteName, spoken } from '#engines/postgres/sql';
 
 export interface DatabaseRequest {
@@ -29,9 +30,7 @@ export interface DatabaseRequest {
   readonly settings: PostgresSettings;
   readonly psql: string;
   readonly pgDump: string;
-  readonly major: number;
   readonly standby: boolean;
-  readonly bytes: number;
   readonly depth: Depth;
   readonly probes: readonly Asked[];
   readonly lockTimeout: string;
@@ -55,15 +54,31 @@ export interface DatabaseCapture {
 /** All arguments together must stay well under the kernel's limit. */
 const MOST_ARGUMENT_BYTES = 1_000_000;
 
+/** Somebody who truncates in the moment between our locks and pg_dump's is let through this often. */
+const ATTEMPTS = 5;
+
 export async function openDatabase(request: DatabaseRequest, run: RunContext): Promise<DatabaseCapture> {
+  for (let attempt = 1; ; attempt++) {
+    const opened = await tryOpen(request, run);
+    if (opened instanceof OpenDatabase) return opened;
+    if (attempt >= ATTEMPTS)
+      throw new SourceLocked(
+        `${opened.stuck} keeps asking for an exclusive lock on a table while it is about to be dumped`,
+        { hint: 'take the backup while nobody truncates or alters tables, or run it again' },
+      );
+    run.log.debug(`${opened.stuck} is let through, then the snapshot is taken anew`);
+    await run.clock.sleep(200 * attempt, run.signal);
+  }
+}
+
+async function tryOpen(request: DatabaseRequest, run: RunContext): Promise<OpenDatabase | { readonly stuck: string }> {
   const { access, settings } = request;
   const partial = settings.partial === true && settings.tables !== undefined;
-  let children: Awaited<ReturnType<typeof readChildren>> = new Map();
+  let children: Children = new Map();
   const snapshot = await openSnapshot(
     access,
     {
       psql: request.psql,
-      major: request.major,
       lockTimeout: request.lockTimeout,
       prepare: async (session) => {
         if (settings.tables) children = await readChildren(session);
@@ -72,6 +87,8 @@ export async function openDatabase(request: DatabaseRequest, run: RunContext): P
     },
     run,
   );
+  const { session } = snapshot;
+  let pipeline: Pipeline | null = null;
   try {
     const chosen = settings.schemaOnly
       ? []
@@ -80,15 +97,44 @@ export async function openDatabase(request: DatabaseRequest, run: RunContext): P
         : snapshot.tables;
     const read = chosen.filter((table) => !table.partitioned && !(request.standby && table.unlogged));
     await refuseHiddenRows(snapshot, read);
-    const frame = await readFrame(snapshot.session);
-    const sequences = settings.schemaOnly || partial ? [] : await listSequences(snapshot.session);
-    const before = await sequencePositions(snapshot.session, sequences);
+    const sequences = settings.schemaOnly || partial ? [] : await listSequences(session);
+    const before = await withoutKeepingLocks(session, () => sequencePositions(session, sequences));
+    if (settings.jobs === undefined) {
+      const args = ['-Fc', ...dumpArguments(settings, snapshot, chosen)];
+      const started = await startDump(access, request.pgDump, args, session, run);
+      if (started.stuck !== null) {
+        await session.close();
+        return started;
+      }
+      pipeline = started.pipeline;
+    }
+    const frame = await withoutKeepingLocks(session, () => readFrame(session));
     const answers = settings.schemaOnly ? { probes: [], warnings: [] } : await askInSnapshot(snapshot, request.probes);
-    return new OpenDatabase(request, snapshot, chosen, read, { frame, sequences, before, answers }, run);
+    return new OpenDatabase(request, snapshot, pipeline, chosen, read, { frame, sequences, before, answers }, run);
   } catch (error) {
-    await snapshot.session.close();
-    throw statementFailure(error, `reading ${request.access.address.keywords['dbname'] ?? 'the database'}`);
+    if (pipeline) await stopped(pipeline);
+    await session.close();
+    throw statementFailure(error, `reading ${access.address.keywords['dbname'] ?? 'the database'}`);
   }
+}
+
+function dumpArguments(settings: PostgresSettings, snapshot: Snapshot, chosen: readonly TableFacts[]): string[] {
+  const args = ['-Z0', `--snapshot=${snapshot.id}`, '--lock-wait-timeout=60s'];
+  if (settings.schemaOnly) args.push('--schema-only');
+  if (settings.tables && settings.partial)
+    args.push(...chosen.map((table) => `--table=${pattern(table)}`), '--strict-names');
+  else if (settings.tables && !settings.schemaOnly) {
+    const kept = new Set(chosen);
+    const others = snapshot.tables.filter((table) => !kept.has(table) && !table.partitioned);
+    args.push(...others.map((table) => `--exclude-table-data=${pattern(table)}`));
+  }
+  const bytes = args.reduce((sum, argument) => sum + Buffer.byteLength(argument) + 9, 0);
+  if (bytes > MOST_ARGUMENT_BYTES)
+    throw new SourceUnsupported(
+      `the database has too many tables beside those under tables: for pg_dump's arguments (${formatBytes(bytes)})`,
+      { hint: 'leave tables: out, or say partial: true' },
+    );
+  return args;
 }
 
 interface ReadBefore {
@@ -107,11 +153,14 @@ class OpenDatabase implements DatabaseCapture {
   readonly #before: ReadBefore;
   readonly #run: RunContext;
   readonly #staging: string;
+  /** Already running; null where it is staged when its turn comes. */
+  readonly #pipeline: Pipeline | null;
   #digests: Promise<Pick<DatabasePrint, 'tables' | 'largeObjects'>> | null = null;
 
   constructor(
     request: DatabaseRequest,
     snapshot: Snapshot,
+    pipeline: Pipeline | null,
     chosen: readonly TableFacts[],
     read: readonly TableFacts[],
     before: ReadBefore,
@@ -120,6 +169,7 @@ class OpenDatabase implements DatabaseCapture {
     this.at = snapshot.at;
     this.#request = request;
     this.#snapshot = snapshot;
+    this.#pipeline = pipeline;
     this.#chosen = chosen;
     this.#read = read;
     this.#before = before;
@@ -128,35 +178,19 @@ class OpenDatabase implements DatabaseCapture {
   }
 
   async dump(): Promise<ArtifactBytes> {
+    if (this.#digests) throw new Error('the dump can be read once');
+    const { session } = this.#snapshot;
+    const size = this.#pipeline ? null : await session.one('select pg_database_size(current_database())');
     this.#digests = this.#digest();
     // Told by finish(); until then it must not end the process.
     this.#digests.catch(() => undefined);
-    return this.#request.settings.jobs === undefined ? this.#stream() : this.#stage(this.#request.settings.jobs);
+    return this.#pipeline
+      ? this.#stream(this.#pipeline)
+      : this.#stage(this.#request.settings.jobs ?? 1, Number(size?.[0]));
   }
 
-  #arguments(): string[] {
-    const { settings } = this.#request;
-    const args = ['-Z0', `--snapshot=${this.#snapshot.id}`];
-    if (settings.schemaOnly) args.push('--schema-only');
-    if (settings.tables && settings.partial)
-      args.push(...this.#chosen.map((table) => `--table=${pattern(table)}`), '--strict-names');
-    else if (settings.tables && !settings.schemaOnly) {
-      const chosen = new Set(this.#chosen);
-      const others = this.#snapshot.tables.filter((table) => !chosen.has(table) && !table.partitioned);
-      args.push(...others.map((table) => `--exclude-table-data=${pattern(table)}`));
-    }
-    const bytes = args.reduce((sum, argument) => sum + Buffer.byteLength(argument) + 9, 0);
-    if (bytes > MOST_ARGUMENT_BYTES)
-      throw new SourceUnsupported(
-        `the database has too many tables beside those under tables: for pg_dump's arguments (${formatBytes(bytes)})`,
-        { hint: 'leave tables: out, or say partial: true' },
-      );
-    return args;
-  }
-
-  #stream(): ArtifactBytes {
-    const { access, pgDump } = this.#request;
-    const pipeline = pipeClient(access, clientCommand(access, pgDump, ['-Fc', ...this.#arguments()]), this.#run);
+  #stream(pipeline: Pipeline): ArtifactBytes {
+    const { access } = this.#request;
     const whole = pipeline.done.then(
       () => undefined,
       (error: unknown) => {
@@ -168,20 +202,21 @@ class OpenDatabase implements DatabaseCapture {
   }
 
   /** `-Fd` writes a directory, so that several workers can write, and later read: it waits in the scratch directory. */
-  async #stage(jobs: number): Promise<ArtifactBytes> {
-    const { access, pgDump, bytes } = this.#request;
+  async #stage(jobs: number, bytes: number): Promise<ArtifactBytes> {
+    const { access, pgDump } = this.#request;
     const { bavail, bsize } = await statfs(this.#run.scratch);
     if (bavail * bsize < bytes)
       throw new SpaceLacking(
         `jobs: the dump waits in ${this.#run.scratch}, which has ${formatBytes(bavail * bsize)} free for a database of ${formatBytes(bytes)}`,
         { hint: 'make room, point TMPDIR to a bigger disk, or leave jobs: out to stream the dump' },
       );
+    const args = dumpArguments(this.#request.settings, this.#snapshot, this.#chosen);
     await mkdir(this.#staging, { mode: 0o700 });
     const directory = join(this.#staging, 'dump');
     try {
       await runClient(
         access,
-        clientCommand(access, pgDump, ['-Fd', '-j', String(jobs), '-f', directory, ...this.#arguments()]),
+        clientCommand(access, pgDump, ['-Fd', '-j', String(jobs), '-f', directory, ...args]),
         this.#run,
       );
     } catch (error) {
@@ -193,25 +228,21 @@ class OpenDatabase implements DatabaseCapture {
     return { bytes: pipeline.stdout as Readable, whole };
   }
 
-  /** Beside the dump, on a connection of its own. */
+  /**
+   * Beside the dump, on the connection that holds the locks: another would have to queue for each table behind those
+   * who wait for us.
+   */
   async #digest(): Promise<Pick<DatabasePrint, 'tables' | 'largeObjects'>> {
-    const { access, psql, depth, settings } = this.#request;
-    const session = await joinSnapshot(access, psql, this.#snapshot.id, this.#run);
+    const { depth, settings } = this.#request;
+    const { session } = this.#snapshot;
     try {
-      let since = 0;
-      const tables: TablePrint[] = await digestTables(session, this.#read, depth, async (count) => {
-        since += count;
-        // A transaction holds a lock on all it has read; with thousands of tables the server runs out of them.
-        if (since < 1000) return;
-        since = 0;
-        await joinAgain(session, this.#snapshot.id);
-      });
+      // A REINDEX may hold an index longer than anybody may hold up the snapshot.
+      await session.query(`set lock_timeout = '15min'`);
+      const tables = await digestTables(session, this.#read, depth);
       const withLarge = !settings.schemaOnly && !(settings.partial && settings.tables);
       return { tables, largeObjects: withLarge ? await digestLargeObjects(session, depth) : null };
     } catch (error) {
       throw statementFailure(error, 'the content digest could not be taken');
-    } finally {
-      await session.close();
     }
   }
 
@@ -223,8 +254,9 @@ class OpenDatabase implements DatabaseCapture {
     let after: SequencePosition[];
     try {
       // Also the evidence that the snapshot stood until all had read.
-      after = await sequencePositions(this.#snapshot.session, sequences);
-      await this.#snapshot.session.query('select 1');
+      const { session } = this.#snapshot;
+      after = await withoutKeepingLocks(session, () => sequencePositions(session, sequences));
+      await session.query('select 1');
     } catch (error) {
       throw statementFailure(error, 'the snapshot did not last until the end');
     }
@@ -261,6 +293,7 @@ class OpenDatabase implements DatabaseCapture {
   }
 
   async close(): Promise<void> {
+    if (this.#pipeline) await stopped(this.#pipeline);
     await this.#snapshot.session.close();
     await rm(this.#staging, { recursive: true, force: true });
   }

@@ -1,6 +1,7 @@
-import type { TableFacts } from '#engines/postgres/catalog';
+import { rowExpressions, type TableFacts } from '#engines/postgres/catalog';
 import type { DatabasePrint, TablePrint } from '#engines/postgres/fingerprint';
 import type { Session } from '#engines/postgres/session';
+import { withoutKeepingLocks } from '#engines/postgres/snapshot';
 import { batches, qualified } from '#engines/postgres/sql';
 
 /**
@@ -21,26 +22,26 @@ export type Depth = { readonly digest: DigestId } | 'counts';
 const SMALL_PAGES = 16;
 const TOGETHER = 100;
 
-/** @param onTable after each batch, with how many tables it held: a place to join the snapshot anew, or to report */
+/** In the transaction it is called in; keeps no lock that was not there before. */
 export async function digestTables(
   session: Session,
   tables: readonly TableFacts[],
   depth: Depth,
-  onBatch: (tables: number) => Promise<void> = async () => undefined,
 ): Promise<TablePrint[]> {
   const prints = new Map<TableFacts, TablePrint>();
   const small = tables.filter((table) => table.pages <= SMALL_PAGES);
   const big = tables.filter((table) => table.pages > SMALL_PAGES);
   for (const batch of [...big.map((table) => [table]), ...batches(small, TOGETHER)]) {
-    const rows = await session.query(
-      batch.map((table, index) => `select ${index}, ${measure(table, depth)}`).join(' union all '),
-    );
+    const records = depth === 'counts' ? new Map<string, string>() : await rowExpressions(session, batch);
+    const statement = batch
+      .map((table, index) => `select ${index}, ${measure(table, records.get(table.oid), depth)}`)
+      .join(' union all ');
+    const rows = await withoutKeepingLocks(session, () => session.query(statement));
     for (const [index, count, digest] of rows) {
       const table = batch[Number(index)] as TableFacts;
       const { schema, name } = table;
       prints.set(table, { schema, name, rows: Number(count), digest: digest ?? null });
     }
-    await onBatch(batch.length);
   }
   return tables.map((table) => {
     const print = prints.get(table);
@@ -49,15 +50,15 @@ export async function digestTables(
   });
 }
 
-function measure(table: TableFacts, depth: Depth): string {
+function measure(table: TableFacts, record: string | undefined, depth: Depth): string {
   // ONLY: the rows of children and partitions are counted with those.
   const from = `from only ${qualified(table)}`;
   if (depth === 'counts') return `pg_catalog.count(*), null::pg_catalog.text ${from}`;
-  if (table.record === null) return `pg_catalog.count(*), '0' ${from}`;
+  if (record === undefined) return `pg_catalog.count(*), '0' ${from}`;
   const inner =
     depth.digest === 'pg1'
-      ? `pg_catalog.hash_record_extended(${table.record}, 0)::pg_catalog.text`
-      : `(${table.record})::pg_catalog.text`;
+      ? `pg_catalog.hash_record_extended(${record}, 0)::pg_catalog.text`
+      : `(${record})::pg_catalog.text`;
   return `pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended(${inner} collate "C", 1)::pg_catalog.numeric), 0)::pg_catalog.text ${from}`;
 }
 

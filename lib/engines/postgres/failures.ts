@@ -30,7 +30,9 @@ function lastWords(stderr: string): string {
   const lines = stderr
     .trim()
     .split('\n')
-    .map((line) => line.replace(/^(psql|pg_dump|pg_dumpall|pg_restore): /, '').replace(/^error: /, ''));
+    .map((line) => line.replace(/^(psql|pg_dump|pg_dumpall|pg_restore): /, '').replace(/^error: /, ''))
+    // A file of ours, gone by now.
+    .filter((line) => !line.startsWith('password retrieved from file'));
   return lines.slice(-4).join(' | ').slice(0, 1000);
 }
 
@@ -50,8 +52,19 @@ export function connectionLost(ended: Ended, access: Access): HoldfastError {
   );
 }
 
+/**
+ * Of several addresses tried, those whose server said something: `localhost` is often ::1, where nobody listens, and then
+ * 127.0.0.1, where the password is wrong.
+ */
+function answered(stderr: string): string {
+  const attempts = stderr.split(/^(?=.*connection to server (?:at|on) )/m);
+  const told = attempts.filter((attempt) => /FATAL: /.test(attempt));
+  return told.length > 0 && told.length < attempts.length ? told.join('') : stderr;
+}
+
 /** Null when the words are not about connecting. */
-function connectionFailure(stderr: string, place: string): HoldfastError | null {
+function connectionFailure(everything: string, place: string): HoldfastError | null {
+  const stderr = answered(everything);
   const said = lastWords(stderr);
   const unreachable = (what: string, hint: string): SourceUnreachable =>
     new SourceUnreachable(`${what} ${place}: ${said}`, { hint });
@@ -149,6 +162,11 @@ export function dumpFailure(error: unknown, access: Access): unknown {
       hint: '`holdfast check` prints the GRANTs that are missing',
     });
   if (/max_locks_per_transaction|out of shared memory/.test(stderr)) return locksExhausted(error.message);
+  if (/could not obtain lock|lock timeout|LOCK TABLE/.test(stderr))
+    return new SourceLocked(error.message, {
+      cause: error,
+      hint: 'somebody asked for an exclusive lock meanwhile: run it again while nobody truncates or alters tables',
+    });
   if (/invalid snapshot identifier|snapshot "/.test(stderr)) return snapshotLost(error.message);
   if (/server version mismatch|aborting because of/.test(stderr))
     return new SourceUnsupported(error.message, { cause: error, hint: 'install the client of the server’s own major' });

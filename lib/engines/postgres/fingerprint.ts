@@ -82,7 +82,6 @@ const fingerprint = z.strictObject({
   databases: z.array(database).min(1),
 });
 export type Fingerprint = z.output<typeof fingerprint>;
-export type Scope = Fingerprint['scope'];
 
 /** @throws RecordInvalid */
 export function readFingerprint(value: unknown): Fingerprint {

@@ -8,11 +8,14 @@ import {
   KeysMissing,
   NotProvableHere,
   SourceUnreachable,
+  ToolMissing,
 } from '#core/errors';
 import type { Command, OpenBackup, PlainBytes, RunContext } from '#core/ports';
-import { type Access, clientCommand } from '#engines/postgres/access';
-import type { Fingerprint } from '#engines/postgres/fingerprint';
+import { type Access, clientCommand, secretFirst } from '#engines/postgres/access';
+import type { DatabasePrint, Fingerprint } from '#engines/postgres/fingerprint';
 import { lackingSpace } from '#engines/postgres/scratch-cluster';
+import { openSession } from '#engines/postgres/session';
+import { quoteName } from '#engines/postgres/sql';
 
 /** Above it, one transaction would need more locks than a server has; below, `-1` lets COPY skip the WAL. */
 const MOST_TABLES_AT_ONCE = 2000;
@@ -33,16 +36,28 @@ export async function loadDump(
 ): Promise<void> {
   const print = fingerprint.databases.find((one) => one.artifact === artifact);
   const tables = print ? print.tables.length + print.relations.length : 0;
+  if (print && fingerprint.scope.partial) await createSchemas(print, access, pgRestore, run);
   const plain = await backup.open(artifact);
   if (fingerprint.format === 'custom') {
     const atOnce = tables <= MOST_TABLES_AT_ONCE ? ['--single-transaction'] : ['--exit-on-error'];
-    await feed(plain, clientCommand(access, pgRestore, [...atOnce, ...options]), run);
+    const client = clientCommand(access, pgRestore, [...atOnce, ...options]);
+    const secret = await secretFirst(access, run);
+    try {
+      await feed(plain, [...secret.commands, client], run);
+    } finally {
+      await secret.forget();
+    }
     return;
   }
+  if (access.exec.length > 0)
+    throw new ToolMissing(
+      `a backup taken with jobs: is loaded from a directory, which lies out of reach of ${access.exec.join(' ')}`,
+      { hint: 'install the client programs of this major here' },
+    );
   const folder = join(run.scratch, `${artifact}-unpacked`);
   await mkdir(folder, { mode: 0o700 });
   try {
-    await feed(plain, { program: 'tar', args: ['-C', folder, '-xf', '-'] }, run);
+    await feed(plain, [{ program: 'tar', args: ['-C', folder, '-xf', '-'] }], run);
     try {
       await run.processes.run(
         clientCommand(access, pgRestore, ['--exit-on-error', '-j', String(fingerprint.jobs), ...options, folder]),
@@ -55,10 +70,21 @@ export async function loadDump(
   }
 }
 
-/** Gives an artifact's plain bytes to a command's stdin. The command's failure and the bytes' failure are told apart. */
-export async function feed(plain: PlainBytes, command: Command, run: RunContext): Promise<void> {
+/** A bare `-t` dump names the schemas of its tables without making them. */
+async function createSchemas(print: DatabasePrint, access: Access, pgRestore: string, run: RunContext): Promise<void> {
+  const session = await openSession(access, pgRestore.replace(/pg_restore$/, 'psql'), run);
+  try {
+    for (const schema of new Set(print.tables.map((table) => table.schema)))
+      await session.query(`create schema if not exists ${quoteName(schema)}`);
+  } finally {
+    await session.close();
+  }
+}
+
+/** Gives an artifact's plain bytes to commands joined by pipes. Their failure and the bytes' failure are told apart. */
+async function feed(plain: PlainBytes, commands: readonly Command[], run: RunContext): Promise<void> {
   plain.whole.catch(() => undefined);
-  const pipeline = run.processes.pipe([command], { stdin: plain.bytes });
+  const pipeline = run.processes.pipe(commands, { stdin: plain.bytes });
   pipeline.stdout?.resume();
   try {
     await pipeline.done;
@@ -113,7 +139,7 @@ const LACKING: readonly (readonly [RegExp, string])[] = [
     'prove on a server that preloads it: prove: { with: { url: … } }',
   ],
   [
-    /(?:could not create locale|invalid LC_\w+ locale name|invalid locale name) "?[^"\n]*"?.*/,
+    /(?:could not create locale|invalid LC_\w+ locale name|invalid locale name):? "?[^"\n]*"?.*/,
     'generate the locale: locale-gen',
   ],
   [

@@ -1,19 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { NotProvableHere, SourceRefused, SourceUnreachable } from '#core/errors';
 import type { Difference, OpenBackup, RestoredCopy, RunContext, SourceRef } from '#core/ports';
-import { type Access, accessTo, atDatabase, forget } from '#engines/postgres/access';
+import { type Access, atDatabase, forget } from '#engines/postgres/access';
 import { parseAddress, toUrl } from '#engines/postgres/address';
 import { anyClient, clientOf, serverFolder, type Where } from '#engines/postgres/clients';
 import { type Comparison, compareDatabase } from '#engines/postgres/compare';
 import { createDatabase, createRoles } from '#engines/postgres/create-database';
 import type { DigestId } from '#engines/postgres/digest';
+import { packageOf } from '#engines/postgres/extension-packages';
 import { SqlFailed } from '#engines/postgres/failures';
 import { type DatabasePrint, type Fingerprint, readFingerprint } from '#engines/postgres/fingerprint';
 import { lackingHere, loadDump } from '#engines/postgres/load-dump';
+import { reachBeside } from '#engines/postgres/route';
 import { startScratchCluster } from '#engines/postgres/scratch-cluster';
 import { readServer } from '#engines/postgres/server';
 import { openSession, type Session } from '#engines/postgres/session';
-import { quoteName } from '#engines/postgres/sql';
+import { quoteName, quoteText } from '#engines/postgres/sql';
 
 /** A server a backup is loaded into for its proof. */
 interface Prover {
@@ -51,6 +53,7 @@ export async function loadPostgres(backup: OpenBackup, source: SourceRef, run: R
         if (name === 'postgres') await session.query('drop database if exists postgres');
         await createDatabase(session, name, print, print.owner);
         loaded.push({ name, print });
+        await setMonetary(session, name, fingerprint.server.monetary, run);
       }
     } catch (error) {
       throw notMade(error);
@@ -96,35 +99,24 @@ export async function loadPostgres(backup: OpenBackup, source: SourceRef, run: R
   };
 }
 
+/** A dump holds money as the source's lc_monetary writes it, and says nothing of it. */
+async function setMonetary(session: Session, database: string, monetary: string, run: RunContext): Promise<void> {
+  if (/^(C|POSIX)\b/.test(monetary)) return;
+  try {
+    await session.query(`alter database ${quoteName(database)} set lc_monetary = ${quoteText(monetary)}`);
+  } catch (error) {
+    if (!(error instanceof SqlFailed)) throw error;
+    run.log.debug(`lc_monetary ${monetary} is not here; only columns of type money would miss it: ${error.message}`);
+  }
+}
+
 async function proverFor(source: SourceRef, fingerprint: Fingerprint, run: RunContext): Promise<Prover> {
   const { prove, postgres } = source.settings;
   const wanted = typeof prove === 'object' ? prove.with : undefined;
   const { major } = fingerprint.server;
   if (wanted && 'url' in wanted) {
-    const access = await accessTo(parseAddress(run.reveal(wanted.url), 'the url of prove.with'), [], run);
-    const bin = { bin: null, exec: [] };
-    const session = await openProver(access, bin, run);
-    try {
-      const facts = await readServer(session);
-      if (facts.major < major)
-        throw new NotProvableHere(`the prover is PostgreSQL ${facts.version}, older than the source's ${major}`, {
-          hint: `give prove.with.url a server of PostgreSQL ${major}`,
-        });
-      const [psql, pgRestore] = [
-        await clientOf(facts.major, 'psql', bin, run),
-        await clientOf(facts.major, 'pg_restore', bin, run),
-      ];
-      return {
-        access,
-        psql: psql.path,
-        pgRestore: pgRestore.path,
-        major: facts.major,
-        shared: true,
-        stop: () => forget(access),
-      };
-    } finally {
-      await session.close();
-    }
+    const address = parseAddress(run.reveal(wanted.url), 'the url of prove.with');
+    return reachBeside(address, source, run, (access, where) => ownProver(access, where, major, run));
   }
   const bins = [
     ...(wanted && 'bin' in wanted ? [wanted.bin] : []),
@@ -146,12 +138,36 @@ async function proverFor(source: SourceRef, fingerprint: Fingerprint, run: RunCo
   };
 }
 
-/** A prover that cannot be reached says nothing about the backup. */
+/** @throws ToolMissing, NotProvableHere older than the source, or not reached: says nothing about the backup */
+async function ownProver(access: Access, where: Where, major: number, run: RunContext): Promise<Prover> {
+  const session = await openProver(access, where, run);
+  try {
+    const facts = await readServer(session);
+    if (facts.major < major)
+      throw new NotProvableHere(`the prover is PostgreSQL ${facts.version}, older than the source's ${major}`, {
+        hint: `give prove.with.url a server of PostgreSQL ${major}`,
+      });
+    const [psql, pgRestore] = [
+      await clientOf(facts.major, 'psql', where, run),
+      await clientOf(facts.major, 'pg_restore', where, run),
+    ];
+    return {
+      access,
+      psql: psql.path,
+      pgRestore: pgRestore.path,
+      major: facts.major,
+      shared: true,
+      stop: () => forget(access),
+    };
+  } finally {
+    await session.close();
+  }
+}
+
 async function openProver(access: Access, where: Where, run: RunContext): Promise<Session> {
   try {
     return await openSession(access, await anyClient('psql', where, run), run);
   } catch (error) {
-    await forget(access);
     if (error instanceof SourceUnreachable || error instanceof SourceRefused)
       throw new NotProvableHere(`the prover: ${error.message}`, { cause: error, hint: 'look at prove.with.url' });
     throw error;
@@ -167,12 +183,11 @@ async function lackingExtensions(session: Session, fingerprint: Fingerprint, pro
   if (lacking.length > 0) throw extensionsLacking(lacking, prover.major);
 }
 
-/** For `load` and for `check`, which says today what a proof would lack. */
-export function extensionsLacking(lacking: readonly string[], major: number): NotProvableHere {
+function extensionsLacking(lacking: readonly string[], major: number): NotProvableHere {
   return new NotProvableHere(
     `the server to restore into lacks ${lacking.length > 1 ? 'extensions' : 'extension'} ${lacking.join(', ')}`,
     {
-      hint: `apt-get install ${lacking.map((name) => `postgresql-${major}-${name}`).join(' ')} (the package may be named otherwise), or prove: { with: { url: … } }`,
+      hint: `apt-get install ${lacking.map((name) => packageOf(name, major)).join(' ')} (the package may be named otherwise), or prove: { with: { url: … } }`,
     },
   );
 }

@@ -46,7 +46,8 @@ export async function ask(session: Session, query: string): Promise<Answer> {
       rows = await session.query(`fetch ${MOST_ROWS + 1} from probe`);
       await session.query('close probe');
     } else rows = await session.foreign(statement);
-    await session.query('release savepoint probe');
+    // Rolled back also when all was well: so its locks do not stay.
+    await session.query('rollback to savepoint probe');
     if (rows.length > MOST_ROWS) return { rows: null, failed: `answers with more than ${MOST_ROWS} rows` };
     if (JSON.stringify(rows).length > MOST_BYTES)
       return { rows: null, failed: `answers with more than ${MOST_BYTES} bytes` };

@@ -2,9 +2,11 @@ import { access as accessFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HoldfastError } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
-import { accessTo, forget } from '#engines/postgres/access';
+import { type Access, forget } from '#engines/postgres/access';
 import { parseAddress } from '#engines/postgres/address';
-import { anyClient, serverFolder } from '#engines/postgres/clients';
+import { anyClient, clientOf, serverFolder, type Where } from '#engines/postgres/clients';
+import { packageOf } from '#engines/postgres/extension-packages';
+import { reachBeside } from '#engines/postgres/route';
 import { readServer } from '#engines/postgres/server';
 import { openSession } from '#engines/postgres/session';
 
@@ -21,7 +23,7 @@ export async function proofLine(source: SourceRef, needs: Needs, run: RunContext
   if (prove === 'never')
     return { name, ok: true, message: 'unproven by choice: the plan says prove: never', hint: null };
   const wanted = typeof prove === 'object' ? prove.with : undefined;
-  if (wanted && 'url' in wanted) return proverLine(run.reveal(wanted.url), needs, run);
+  if (wanted && 'url' in wanted) return proverLine(run.reveal(wanted.url), source, needs, run);
   const bins = [...(wanted ? [wanted.bin] : []), ...(postgres?.bin && !postgres.exec ? [postgres.bin] : [])];
   const bin = await serverFolder(needs.major, bins, run);
   if (bin === null)
@@ -45,7 +47,7 @@ export async function proofLine(source: SourceRef, needs: Needs, run: RunContext
     ...(locales.length > 0 ? [`locale ${locales.join(', ')}`] : []),
   ];
   const installs = [
-    ...extensions.map((extension) => `apt-get install postgresql-${needs.major}-${extension}`),
+    ...extensions.map((extension) => `apt-get install ${packageOf(extension, needs.major)}`),
     ...locales.map((locale) => `locale-gen ${locale}`),
   ];
   return {
@@ -56,41 +58,44 @@ export async function proofLine(source: SourceRef, needs: Needs, run: RunContext
   };
 }
 
-async function proverLine(url: string, needs: Needs, run: RunContext): Promise<CheckLine> {
-  const name = 'proof';
-  const access = await accessTo(parseAddress(url, 'the url of prove.with'), [], run);
+async function proverLine(url: string, source: SourceRef, needs: Needs, run: RunContext): Promise<CheckLine> {
   try {
-    const session = await openSession(access, await anyClient('psql', { bin: null, exec: [] }, run), run);
-    try {
-      const facts = await readServer(session);
-      const [create] = await session.one(
-        'select rolsuper or rolcreatedb and rolcreaterole from pg_catalog.pg_roles where rolname = current_user',
-      );
-      const known = new Set(
-        (await session.query('select name from pg_catalog.pg_available_extensions')).map(([extension]) => extension),
-      );
-      const missing = needs.extensions.filter((extension) => !known.has(extension));
-      const hint = 'look at prove.with.url, or leave it out to prove in a scratch server here';
-      if (facts.major < needs.major)
-        return {
-          name,
-          ok: null,
-          message: `the prover is PostgreSQL ${facts.version}, the source ${needs.major}`,
-          hint,
-        };
-      if (create !== 't')
-        return { name, ok: null, message: `${facts.user} may not create databases and roles on the prover`, hint };
-      if (missing.length > 0)
-        return { name, ok: null, message: `the prover lacks extension ${missing.join(', ')}`, hint };
-      return { name, ok: true, message: `the prover answers: PostgreSQL ${facts.version}`, hint: null };
-    } finally {
-      await session.close();
-    }
+    const address = parseAddress(url, 'the url of prove.with');
+    return await reachBeside(address, source, run, async (access, where) => {
+      const line = await proverAt(access, where, needs, run);
+      await forget(access);
+      return line;
+    });
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
-    return { name, ok: null, message: `the prover: ${error.message}`, hint: error.hint };
+    return { name: 'proof', ok: null, message: `the prover: ${error.message}`, hint: error.hint };
+  }
+}
+
+async function proverAt(access: Access, where: Where, needs: Needs, run: RunContext): Promise<CheckLine> {
+  const name = 'proof';
+  const session = await openSession(access, await anyClient('psql', where, run), run);
+  try {
+    const facts = await readServer(session);
+    const [create] = await session.one(
+      'select rolsuper or rolcreatedb and rolcreaterole from pg_catalog.pg_roles where rolname = current_user',
+    );
+    const known = new Set(
+      (await session.query('select name from pg_catalog.pg_available_extensions')).map(([extension]) => extension),
+    );
+    const missing = needs.extensions.filter((extension) => !known.has(extension));
+    const hint = 'look at prove.with.url, or leave it out to prove in a scratch server here';
+    if (facts.major < needs.major)
+      return { name, ok: null, message: `the prover is PostgreSQL ${facts.version}, the source ${needs.major}`, hint };
+    await clientOf(facts.major, 'psql', where, run);
+    await clientOf(facts.major, 'pg_restore', where, run);
+    if (create !== 't')
+      return { name, ok: null, message: `${facts.user} may not create databases and roles on the prover`, hint };
+    if (missing.length > 0)
+      return { name, ok: null, message: `the prover lacks extension ${missing.join(', ')}`, hint };
+    return { name, ok: true, message: `the prover answers: PostgreSQL ${facts.version}`, hint: null };
   } finally {
-    await forget(access);
+    await session.close();
   }
 }
 
@@ -124,6 +129,6 @@ async function exists(path: string): Promise<boolean> {
 async function localesMissing(locales: readonly string[], run: RunContext): Promise<string[]> {
   const plain = (locale: string): string => locale.toLowerCase().replace(/-/g, '');
   const { stdout } = await run.processes.run({ program: 'locale', args: ['-a'] });
-  const known = new Set([...stdout.split('\n').map(plain), 'c', 'posix', 'c.utf8']);
+  const known = new Set([...stdout.split('\n').map(plain), 'c', 'posix']);
   return [...new Set(locales)].filter((locale) => locale !== '' && !known.has(plain(locale)));
 }

@@ -33,6 +33,7 @@ ${missingRoles(
 SQL`,
     // The roles are there by now; what follows sets their passwords, rights and memberships.
     globals ? `plain globals.sql | ${WITHOUT_CREATE_ROLE} | psql -X -q -v ON_ERROR_STOP=1 -d "$TARGET"` : '',
+    scope.partial ? partialSchemas(databases.flatMap((database) => database.tables.map((table) => table.schema))) : '',
     fingerprint.format === 'directory' ? UNPACK : '',
     scope.all ? AT_DATABASE : '',
     ...databases.map((database) => {
@@ -49,6 +50,14 @@ SQL`,
 
 const REFUSE_CONTENTS = `found=$(psql -X -A -t -d "$TARGET" -c "${CONTENTS_COUNT}")
 [ "$found" = 0 ] || { echo "TARGET holds $found objects already: give an empty database" >&2; exit 1; }`;
+
+/** A bare `-t` dump names the schemas of its tables without making them. */
+function partialSchemas(schemas: readonly string[]): string {
+  const statements = [...new Set(schemas)].map(
+    (schema) => `select pg_catalog.format('create schema if not exists %I', ${quoteText(schema)}) \\gexec`,
+  );
+  return `psql -X -q -v ON_ERROR_STOP=1 -d "$TARGET" <<'SQL'\n\\encoding UTF8\n${statements.join('\n')}\nSQL`;
+}
 
 /** To the end of the statement: a role's name may hold a line break. */
 const WITHOUT_CREATE_ROLE = `sed -e '/^CREATE ROLE /{' -e ':more' -e '/;$/!{' -e N -e 'b more' -e '}' -e d -e '}'`;

@@ -1,7 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CommandFailed, Disproven, NotThereYet, TargetNotEmpty, TargetUnusable, UsageError } from '#core/errors';
+import {
+  CommandFailed,
+  Disproven,
+  NotThereYet,
+  TargetNotEmpty,
+  TargetUnusable,
+  ToolMissing,
+  UsageError,
+} from '#core/errors';
 import { compactTime } from '#core/manifest';
 import type { RunContext } from '#core/ports';
 import { type Access, atDatabase, clientCommand } from '#engines/postgres/access';
@@ -26,6 +34,13 @@ export async function restoreTables(restoring: Restoring, names: readonly string
     throw new NotThereYet('--only with a backup taken with jobs: does not work in this version', {
       hint: 'restore all of it to a new database and take the table from there',
     });
+  if (target.access.exec.length > 0)
+    throw new ToolMissing(
+      `--only works with client programs of this machine, and the target is reached by ${target.access.exec.join(' ')}`,
+      {
+        hint: `apt-get install postgresql-client-${target.facts.major}, and name the target by an address that is reached from here`,
+      },
+    );
   const { print, tables } = chosen(fingerprint.databases, names);
   if (!target.mayCreate)
     throw new TargetUnusable(

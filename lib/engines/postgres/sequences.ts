@@ -1,5 +1,8 @@
 import type { SequencePosition, SequencePrint } from '#engines/postgres/fingerprint';
 
+/** A cycle of fewer steps may have come round any number of times while the dump ran. */
+const SHORT_CYCLE = 1_000_000n;
+
 /**
  * Whether a restored sequence stands where pg_dump can have seen it: between what was read before the dump and after
  * it, in the sequence's own direction. A cycle may have come round; one that was set back meanwhile may stand anywhere.
@@ -10,10 +13,12 @@ export function sequenceFits(print: SequencePrint, restored: SequencePosition): 
   const [before, after, now] = [print.before, print.after, restored].map(
     (position) => reached(position, increment) * forward,
   ) as [bigint, bigint, bigint];
-  if (before <= after) return before <= now && now <= after;
-  if (print.cycle) return now >= before || now <= after;
   const value = BigInt(restored.value);
-  return BigInt(print.min) <= value && value <= BigInt(print.max);
+  const inBounds = BigInt(print.min) <= value && value <= BigInt(print.max);
+  const steps = (BigInt(print.max) - BigInt(print.min)) / (increment * forward);
+  if (print.cycle && steps < SHORT_CYCLE) return inBounds;
+  if (before <= after) return before <= now && now <= after;
+  return print.cycle ? now >= before || now <= after : inBounds;
 }
 
 /** The last value given out, or one step before the first. */

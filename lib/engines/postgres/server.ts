@@ -42,6 +42,14 @@ export async function readServer(session: Session): Promise<ServerFacts> {
   };
 }
 
+/** Of all databases a backup of all would hold. */
+export async function bytesOfAll(session: Session): Promise<number> {
+  const [bytes] = await session.one(`
+    select coalesce(sum(pg_catalog.pg_database_size(oid)), 0) from pg_catalog.pg_database
+    where datallowconn and datname not in ('template0', 'template1') and pg_catalog.has_database_privilege(oid, 'CONNECT')`);
+  return Number(bytes);
+}
+
 /**
  * Which source this is: another system identifier or database oid is another source. Managed servers may keep the
  * identifier to themselves; `unknown` then, always.

@@ -30,15 +30,19 @@ export async function openSession(access: Access, psql: string, run: RunContext)
   const child = startClient(access, clientCommand(access, psql, ['-X', '-q', '-A', '-t']), run);
   const decoder = new StringDecoder('utf8');
   let buffer: string[] = [];
+  let tail = '';
   let waiting: { resolve(text: string): void; reject(error: unknown): void } | null = null;
   let ended: Ended | null = null;
   let lost: Error | null = null;
 
   const endMark = `\nend-${mark}\n`;
   child.stdout.on('data', (chunk: Buffer) => {
-    buffer.push(decoder.write(chunk));
-    // The mark may be cut by a chunk's end, so the last two are looked at together.
-    if (!buffer.slice(-2).join('').includes(endMark)) return;
+    const piece = decoder.write(chunk);
+    buffer.push(piece);
+    // The mark comes last; chunks may cut it anywhere.
+    tail = `${tail}${piece}`.slice(-2 * endMark.length);
+    if (!tail.endsWith(endMark)) return;
+    tail = '';
     const text = buffer.join('');
     buffer = [];
     waiting?.resolve(text.slice(0, text.indexOf(endMark)));

@@ -24,7 +24,6 @@ const ATTEMPTS = 4;
 
 export interface SnapshotSettings {
   readonly psql: string;
-  readonly major: number;
   /** How long one lock may be waited for: `30s`. */
   readonly lockTimeout: string;
   /** Asked each time before the tables are listed. */
@@ -48,7 +47,7 @@ export async function openSnapshot(access: Access, settings: SnapshotSettings, r
     await session.query(settingsQuery(settings.lockTimeout));
     for (let attempt = 1; ; attempt++) {
       await settings.prepare?.(session);
-      const listed = wanted(await listTables(session, settings.major));
+      const listed = wanted(await listTables(session));
       await session.query('begin isolation level repeatable read read only');
       try {
         await lockTables(session, listed, access, settings, run);
@@ -61,7 +60,7 @@ export async function openSnapshot(access: Access, settings: SnapshotSettings, r
       }
       const at = run.clock.now();
       const [id] = await session.one('select pg_catalog.pg_export_snapshot()');
-      const tables = wanted(await listTables(session, settings.major));
+      const tables = wanted(await listTables(session));
       const locked = new Set(listed.map((table) => table.oid));
       const late = tables.filter((table) => !locked.has(table.oid));
       if (late.length > 0 && attempt < ATTEMPTS) {
@@ -87,7 +86,8 @@ export async function joinSnapshot(
   const session = await openSession(access, psql, run);
   try {
     await session.query(settingsQuery('30s'));
-    await joinAgain(session, snapshotId);
+    await session.query('begin isolation level repeatable read read only');
+    await session.query(`set transaction snapshot ${quoteText(snapshotId)}`);
     return session;
   } catch (error) {
     await session.close();
@@ -95,11 +95,16 @@ export async function joinSnapshot(
   }
 }
 
-/** A new transaction in the same snapshot: gives the locks of the last one back. */
-export async function joinAgain(session: Session, snapshotId: string): Promise<void> {
-  await session.query('rollback');
-  await session.query('begin isolation level repeatable read read only');
-  await session.query(`set transaction snapshot ${quoteText(snapshotId)}`);
+/**
+ * Runs statements whose locks, other than those of the snapshot, are given back at once: a lock we keep without need
+ * is one that somebody may queue for, and pg_dump behind him.
+ */
+export async function withoutKeepingLocks<T>(session: Session, work: () => Promise<T>): Promise<T> {
+  await session.query('savepoint locks');
+  const result = await work();
+  await session.query('rollback to savepoint locks');
+  await session.query('release savepoint locks');
+  return result;
 }
 
 async function lockTables(

@@ -1,10 +1,11 @@
 import { HoldfastError, SourceRefused, SourceUnreachable, SourceUnsupported, TargetUnusable } from '#core/errors';
 import type { RunContext, SourceRef } from '#core/ports';
-import { type Access, accessTo, atDatabase, forget } from '#engines/postgres/access';
+import { type Access, atDatabase } from '#engines/postgres/access';
 import { parseAddress, printable } from '#engines/postgres/address';
-import { anyClient, clientOf } from '#engines/postgres/clients';
+import { anyClient, clientOf, type Where } from '#engines/postgres/clients';
 import { DatabaseMissing, SqlFailed } from '#engines/postgres/failures';
 import { CONTENTS_COUNT } from '#engines/postgres/restore-script';
+import { reachBeside } from '#engines/postgres/route';
 import { readServer, type ServerFacts } from '#engines/postgres/server';
 import { openSession, type Session } from '#engines/postgres/session';
 import { quoteText } from '#engines/postgres/sql';
@@ -30,48 +31,49 @@ export async function openTarget(
   source: SourceRef | null,
   run: RunContext,
 ): Promise<Target> {
-  const address = parseAddress(url, 'the target');
-  const access = await accessTo(address, [], run);
-  const settings = source?.settings.postgres;
-  const where = { bin: settings?.exec ? null : (settings?.bin ?? null), exec: [] };
   try {
-    const someClient = await anyClient('psql', where, run);
-    const session = await anyDatabase(access, someClient, run);
-    let facts: ServerFacts;
-    let mayCreate: boolean;
-    try {
-      facts = await readServer(session);
-      const [create] = await session.one(
-        'select rolsuper or rolcreatedb from pg_catalog.pg_roles where rolname = current_user',
-      );
-      mayCreate = create === 't';
-    } finally {
-      await session.close();
-    }
-    if (facts.major < sourceMajor)
-      throw new TargetUnusable(
-        `the server at ${printable(address)} is PostgreSQL ${facts.version}, older than the backup's ${sourceMajor}`,
-        { hint: `restore to a server of PostgreSQL ${sourceMajor} or newer` },
-      );
-    const [psql, pgRestore, pgDump] = [
-      await clientOf(facts.major, 'psql', where, run),
-      await clientOf(facts.major, 'pg_restore', where, run),
-      await clientOf(facts.major, 'pg_dump', where, run),
-    ];
-    return {
-      access,
-      database: address.keywords['dbname'] ?? address.keywords['user'] ?? facts.database,
-      maintenance: (besides) => maintenanceSession(access, psql.path, besides, run),
-      facts,
-      mayCreate,
-      psql: psql.path,
-      pgRestore: pgRestore.path,
-      pgDump: pgDump.path,
-    };
+    const address = parseAddress(url, 'the target');
+    return await reachBeside(address, source, run, (access, where) => targetAt(access, where, sourceMajor, run));
   } catch (error) {
-    await forget(access);
     throw unusable(error);
   }
+}
+
+async function targetAt(access: Access, where: Where, sourceMajor: number, run: RunContext): Promise<Target> {
+  const { address } = access;
+  const someClient = await anyClient('psql', where, run);
+  const session = await anyDatabase(access, someClient, run);
+  let facts: ServerFacts;
+  let mayCreate: boolean;
+  try {
+    facts = await readServer(session);
+    const [create] = await session.one(
+      'select rolsuper or rolcreatedb from pg_catalog.pg_roles where rolname = current_user',
+    );
+    mayCreate = create === 't';
+  } finally {
+    await session.close();
+  }
+  if (facts.major < sourceMajor)
+    throw new TargetUnusable(
+      `the server at ${printable(address)} is PostgreSQL ${facts.version}, older than the backup's ${sourceMajor}`,
+      { hint: `restore to a server of PostgreSQL ${sourceMajor} or newer` },
+    );
+  const [psql, pgRestore, pgDump] = [
+    await clientOf(facts.major, 'psql', where, run),
+    await clientOf(facts.major, 'pg_restore', where, run),
+    await clientOf(facts.major, 'pg_dump', where, run),
+  ];
+  return {
+    access,
+    database: address.keywords['dbname'] ?? address.keywords['user'] ?? facts.database,
+    maintenance: (besides) => maintenanceSession(access, psql.path, besides, run),
+    facts,
+    mayCreate,
+    psql: psql.path,
+    pgRestore: pgRestore.path,
+    pgDump: pgDump.path,
+  };
 }
 
 const ALWAYS_THERE = ['postgres', 'template1'];

@@ -1,5 +1,6 @@
-import { copyFile, link, mkdir, open, readdir } from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SpaceLacking, TargetUnusable } from '#core/errors';
 import type { RunContext } from '#core/ports';
 import { parseInfo } from '#engines/redis/info';
 import {
@@ -11,7 +12,7 @@ import {
   ARTIFACT,
   OLD_AOF,
 } from '#engines/redis/layout';
-import type { ScratchServer } from '#engines/redis/scratch-server';
+import { SCRATCH_LOG, type ScratchServer } from '#engines/redis/scratch-server';
 
 const LOOK_EVERY = 100;
 
@@ -45,7 +46,7 @@ export async function writeCommands(server: ScratchServer, directory: string, ru
     if (info.get('aof_rewrite_in_progress') === '0' && info.get('aof_rewrite_scheduled') === '0') {
       const status = info.get('aof_last_bgrewrite_status');
       if (status === 'ok') break;
-      throw new Error(`the scratch server could not write its keys as commands (${status}): is the scratch disk full?`);
+      throw await notWritten(status ?? 'no status', directory);
     }
     await run.clock.sleep(LOOK_EVERY, run.signal);
   }
@@ -53,4 +54,21 @@ export async function writeCommands(server: ScratchServer, directory: string, ru
   const base = inFolder.find((name) => name.endsWith('.base.aof'));
   // Before Redis 7 there is one file.
   return base === undefined ? join(directory, OLD_AOF) : join(directory, AOF_DIRECTORY, base);
+}
+
+/** Redis 8.0 crashes where a vector set is to be written as commands; other modules may know no commands either. */
+async function notWritten(status: string, directory: string): Promise<Error> {
+  const log = await readFile(join(directory, SCRATCH_LOG), 'utf8');
+  const full = /[^\n]*No space left on device[^\n]*/.exec(log)?.[0];
+  if (full !== undefined)
+    return new SpaceLacking(`no room in ${directory} to write the keys as commands: ${full.trim()}`, {
+      hint: 'free some space, or point TMPDIR at a larger disk',
+    });
+  const why = /Background AOF rewrite terminated[^\n]*/.exec(log)?.[0] ?? status;
+  return new TargetUnusable(
+    `the keys cannot be sent to a running server: a scratch server could not write them as commands (${why})`,
+    {
+      hint: 'restore into a directory, which takes the RDB file as it is: --to ./directory; then start the server there',
+    },
+  );
 }

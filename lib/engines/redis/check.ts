@@ -1,13 +1,15 @@
-import { statfs } from 'node:fs/promises';
+import { mkdtemp, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 import { availableMemory } from 'node:process';
 import { HoldfastError } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
 import { printable, type RedisAddress } from '#engines/redis/address';
 import { ask, leastRights } from '#engines/redis/ask';
 import { cannotLoad } from '#engines/redis/rdb-version';
+import { startScratch } from '#engines/redis/scratch-server';
 import type { ServerFacts } from '#engines/redis/server-facts';
 import { lookAtSource } from '#engines/redis/source';
-import { findTool, proverDirectory } from '#engines/redis/tools';
+import { findTool, proverDirectory, type Tool } from '#engines/redis/tools';
 import { tryTransfer } from '#engines/redis/trial';
 
 /** Reads nothing of the data: the trial transfer is broken off as soon as the server has agreed to it. */
@@ -125,11 +127,12 @@ async function proof(source: SourceRef, facts: ServerFacts, run: RunContext): Pr
         message: `${here} here cannot read the RDB version that ${facts.flavour} ${facts.version} writes: proofs would be inconclusive`,
         hint: `install ${facts.flavour}-server ${facts.version}, or name its directory: prove: { with: { bin: DIR } }`,
       };
-    if (facts.modules.length > 0 && proverDirectory(source) === null)
+    const lacking = await modulesLacking(server, facts, run);
+    if (lacking.length > 0)
       return {
         name,
         ok: null,
-        message: `the source has modules (${facts.modules.join(', ')}), the scratch server has none: proofs are inconclusive where their types are used`,
+        message: `the source has modules (${lacking.join(', ')}) that ${here} lacks: proofs are inconclusive where their types are used`,
         hint: 'name a server with them built in: prove: { with: { bin: DIR } }',
       };
     if (facts.usedMemory !== null && facts.usedMemory > availableMemory())
@@ -143,6 +146,20 @@ async function proof(source: SourceRef, facts: ServerFacts, run: RunContext): Pr
   } catch (error) {
     if (!(error instanceof HoldfastError) || error.code === 'cancelled') throw error;
     return { name, ok: null, message: `proofs would be inconclusive: ${error.message}`, hint: error.hint };
+  }
+}
+
+/** Asked of a scratch server without data: Redis 8 has modules built in, and which ones is a matter of who built it. */
+async function modulesLacking(tool: Tool, facts: ServerFacts, run: RunContext): Promise<string[]> {
+  if (facts.modules.length === 0) return [];
+  const directory = await mkdtemp(join(run.scratch, 'redis-modules-'));
+  const server = await startScratch({ tool, directory, highestDatabase: 0, memory: null }, run);
+  try {
+    const known = new Set(await server.modules());
+    return facts.modules.filter((module) => !known.has(module));
+  } finally {
+    await server.stop();
+    await rm(directory, { recursive: true, force: true });
   }
 }
 

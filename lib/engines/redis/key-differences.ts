@@ -6,6 +6,8 @@ import type { ScratchServer } from '#engines/redis/scratch-server';
 
 const PAGE = '500';
 
+export const OTHER_GROUPS = 'stream with other consumer groups';
+
 /**
  * Compares two scratch servers key by key. Says database, type and how many, never a key's name: names hold session
  * ids and e-mail addresses, and differences go into proofs that are kept for years.
@@ -40,7 +42,7 @@ export async function keyDifferences(
         if (after.type === 'none') note(index, `${before.type} missing`);
         else if (before.digest === after.digest && before.expiry !== after.expiry)
           note(index, `${before.type} with another expiry`);
-        else if (before.digest === after.digest) note(index, 'stream with other consumer groups');
+        else if (before.digest === after.digest) note(index, OTHER_GROUPS);
         else note(index, `${before.type} with another value`);
       }
     }

@@ -7,6 +7,7 @@ import { countDifferences, type Expected, expectedOf } from '#engines/redis/expe
 import type { Fingerprint } from '#engines/redis/fingerprint';
 import { keyDifferences } from '#engines/redis/key-differences';
 import { ARTIFACT } from '#engines/redis/layout';
+import { cannotLoad } from '#engines/redis/rdb-version';
 import { type ScratchServer, startScratch } from '#engines/redis/scratch-server';
 import { findTool, proverDirectory, type Tool } from '#engines/redis/tools';
 import { recheckRdb, unsealRdb } from '#engines/redis/unsealed';
@@ -35,6 +36,8 @@ export async function load(backup: OpenBackup, source: SourceRef, run: RunContex
   }
 }
 
+type Version = Parameters<typeof cannotLoad>[0];
+
 export interface Loaded {
   readonly server: ScratchServer;
   readonly directory: string;
@@ -47,16 +50,21 @@ export interface Loaded {
   readonly soon: Date;
 }
 
-/** Unseals into `directory/dump.rdb` and loads it there. @throws NotProvableHere, Disproven, and what unsealing throws */
+/**
+ * Unseals into `directory/dump.rdb` and loads it there.
+ * @param target a server whose own RDB is going to be loaded as well
+ * @throws NotProvableHere, Disproven, and what unsealing throws
+ */
 export async function loadInto(
   directory: string,
   backup: OpenBackup,
   bin: string | null,
   run: RunContext,
+  target: Version | null = null,
 ): Promise<Loaded> {
   const file = join(directory, ARTIFACT);
   const fingerprint = await unsealRdb(backup, file, run);
-  const tools = await proverTools(fingerprint, bin, run);
+  const tools = await proverTools(fingerprint, bin, run, target);
   const check = await recheckRdb(tools.checker, file, fingerprint, run);
   const expected = expectedOf(fingerprint, check);
   run.progress.stage('load', null);
@@ -70,15 +78,28 @@ export async function loadInto(
   }
 }
 
-/** @throws NotProvableHere */
+/** @throws NotProvableHere nothing installed, or nothing that reads the target's RDB, so that it could not be compared */
 export async function proverTools(
   fingerprint: Fingerprint,
   bin: string | null,
   run: RunContext,
+  target: Version | null = null,
 ): Promise<{ readonly server: Tool; readonly checker: Tool }> {
   try {
-    const want = { flavour: fingerprint.server.flavour, bin };
-    return { server: await findTool('server', run, want), checker: await findTool('check-rdb', run, want) };
+    const { flavour } = fingerprint.server;
+    let server = await findTool('server', run, { flavour, bin });
+    if (target !== null && cannotLoad(target, server) === true) {
+      const own = await findTool('server', run, { flavour: target.flavour, bin });
+      if ([target, fingerprint.server].some((writer) => cannotLoad(writer, own) === true))
+        throw new NotProvableHere(
+          `${server.flavour}-server ${server.version} here cannot read the RDB of a ${target.flavour} ${target.version}: a restore into it could not be compared`,
+          {
+            hint: `install ${target.flavour}-server ${target.version} here, or restore into a directory: --to ./directory`,
+          },
+        );
+      server = own;
+    }
+    return { server, checker: await findTool('check-rdb', run, { flavour: server.flavour, bin }) };
   } catch (error) {
     if (!(error instanceof ToolMissing)) throw error;
     throw new NotProvableHere(error.message, { hint: error.hint, cause: error });

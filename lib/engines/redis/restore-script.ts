@@ -23,14 +23,17 @@ for it in ${SERVER_FILES.join(' ')}; do
   if [ -e "$TARGET/$it" ]; then echo "$TARGET/$it is there already: move it away first" >&2; exit 1; fi
 done
 new="$TARGET/.holdfast-restore"
+rm -rf "$new"
 mkdir "$new" "$new/${AOF_DIRECTORY}"
 plain ${ARTIFACT} > "$new/${ARTIFACT}"
 if command -v sha256sum > /dev/null; then sum=$(sha256sum < "$new/${ARTIFACT}"); else sum=$(shasum -a 256 < "$new/${ARTIFACT}"); fi
 if [ "\${sum%% *}" != ${sha256} ]; then
   echo "$new/${ARTIFACT} is not what was backed up (sha256 \${sum%% *})" >&2; exit 1
 fi
-check=$(command -v ${flavour}-check-rdb || command -v redis-check-rdb || command -v valkey-check-rdb || true)
-if [ -n "$check" ]; then "$check" "$new/${ARTIFACT}"; fi
+check=$(command -v redis-check-rdb || command -v valkey-check-rdb || true)
+if [ -n "$check" ]; then
+  "$check" "$new/${ARTIFACT}" || echo "the bytes are those of the backup, but $check cannot read them: a server of this version cannot either" >&2
+fi
 ln "$new/${ARTIFACT}" "$new/${AOF_DIRECTORY}/${AOF_BASE}" || cp "$new/${ARTIFACT}" "$new/${AOF_DIRECTORY}/${AOF_BASE}"
 : > "$new/${AOF_DIRECTORY}/${AOF_INCREMENT}"
 printf '${AOF_MANIFEST_TEXT.replaceAll('\n', '\\n')}' > "$new/${AOF_DIRECTORY}/${AOF_MANIFEST}"

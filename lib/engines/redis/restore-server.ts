@@ -17,7 +17,7 @@ import { writeCommands } from '#engines/redis/aof';
 import { ask } from '#engines/redis/ask';
 import { type ContentDigest, sameContent, sameExpiries } from '#engines/redis/content-digest';
 import { countDifferences } from '#engines/redis/expected';
-import { keyDifferences } from '#engines/redis/key-differences';
+import { keyDifferences, OTHER_GROUPS } from '#engines/redis/key-differences';
 import { ARTIFACT } from '#engines/redis/layout';
 import { type Loaded, loadInto, scratchOptions } from '#engines/redis/load';
 import { keepOnly } from '#engines/redis/only';
@@ -45,7 +45,7 @@ export async function restoreToServer(
 
   const folder = await mkdtemp(join(run.scratch, 'redis-restore-'));
   try {
-    const loaded = await loadInto(folder, backup, bin, run);
+    const loaded = await loadInto(folder, backup, bin, run, facts);
     let commands: string;
     let digest: ContentDigest;
     try {
@@ -54,24 +54,32 @@ export async function restoreToServer(
     } finally {
       await loaded.server.stop();
     }
-    const highest = only === null ? loaded.expected.highestDatabase : Math.max(...only);
-    await asTarget(() => refuseMissingDatabase(cli, address, highest, run));
+    const numbers = only ?? loaded.expected.databases?.map(({ index }) => index) ?? [];
+    await asTarget(() => refuseMissingDatabase(cli, address, Math.max(0, ...numbers), run));
     if (request.overwrite) await empty(cli, address, facts, only, run);
     await send(cli, address, commands, run);
     await rm(commands, { force: true });
     const back = await mkdtemp(join(run.scratch, 'redis-back-'));
     try {
       const differences = await compareWithTarget(cli, address, { loaded, digest, only, back }, run);
-      if (differences.length > 0)
+      // Redis has no command that makes a pending entry of a message that was deleted.
+      const groups = differences.filter((line) => line.includes(OTHER_GROUPS));
+      if (differences.length > groups.length)
         throw new Disproven(`${printable(address)} does not hold what was restored: ${differences.join('; ')}`);
+      return {
+        target: printable(address),
+        verified: groups.length === 0,
+        warnings: [
+          'ACL users and the configuration are not part of the backup',
+          ...groups.map(
+            (line) =>
+              `${line}: pending entries of deleted messages cannot be sent; a restore into a directory has them`,
+          ),
+        ],
+      };
     } finally {
       await rm(back, { recursive: true, force: true });
     }
-    return {
-      target: printable(address),
-      verified: true,
-      warnings: ['ACL users and the configuration are not part of the backup'],
-    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

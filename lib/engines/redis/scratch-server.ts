@@ -5,13 +5,14 @@ import { Disproven, NotProvableHere } from '#core/errors';
 import type { RunContext, Service } from '#core/ports';
 import { stopIfCancelled } from '#engines/redis/cancelled';
 import { type ContentDigest, contentDigest } from '#engines/redis/content-digest';
-import { type DatabaseCount, databasesOf, numberOf, parseInfo } from '#engines/redis/info';
+import { type DatabaseCount, databasesOf, modulesOf, numberOf, parseInfo } from '#engines/redis/info';
 import { ARTIFACT } from '#engines/redis/layout';
 import { connectResp, type RespConnection } from '#engines/redis/resp';
 import type { Tool } from '#engines/redis/tools';
 
 const SOCKET = 'scratch.sock';
-const LOG = 'scratch-server.log';
+/** In the directory it was started in. */
+export const SCRATCH_LOG = 'scratch-server.log';
 const FIRST_LOOK = 20;
 const LONGEST_LOOK = 500;
 
@@ -22,6 +23,8 @@ export interface ScratchServer {
   /** Keys loaded from the file. */
   readonly loaded: number;
   databases(): Promise<readonly DatabaseCount[]>;
+  /** Those it has without being told to load any: Redis 8 brings some along. */
+  modules(): Promise<readonly string[]>;
   readonly major: number;
   /** @param soon keys that expire before are left out of its expiries; the same moment for digests that are compared */
   digest(soon: Date): Promise<ContentDigest>;
@@ -78,6 +81,7 @@ export async function startScratch(options: ScratchOptions, run: RunContext): Pr
           (numberOf(persistence, 'rdb_last_load_keys_loaded') ??
           databasesOf(await info('keyspace')).reduce((sum, { keys }) => sum + keys, 0)),
       databases: async () => databasesOf(await info('keyspace')),
+      modules: async () => modulesOf(String(await ready.call('INFO', 'modules'))),
       major,
       digest: async (soon) => contentDigest(ready, databasesOf(await info('keyspace')), soon.getTime(), major, run),
       stop,
@@ -127,7 +131,7 @@ async function whenLoaded(
 async function loadFailure(service: Service, options: ScratchOptions): Promise<Error> {
   const ended = await service.ended;
   const name = `${options.tool.flavour}-server ${options.tool.version}`;
-  const log = `${await readFile(join(options.directory, LOG), 'utf8').catch(() => '')}\n${ended.stderr}`;
+  const log = `${await readFile(join(options.directory, SCRATCH_LOG), 'utf8').catch(() => '')}\n${ended.stderr}`;
   const say = (pattern: RegExp): string | null => pattern.exec(log)?.[0] ?? null;
   const version = say(/Can't handle RDB format version \d+|Wrong signature trying to load DB/);
   if (version)
@@ -160,7 +164,7 @@ function configuration(options: ScratchOptions): string {
     'unixsocketperm 700',
     'dir .',
     `dbfilename ${ARTIFACT}`,
-    `logfile ${LOG}`,
+    `logfile ${SCRATCH_LOG}`,
     'daemonize no',
     'save ""',
     `appendonly ${options.appendOnly ? 'yes' : 'no'}`,

@@ -1,9 +1,22 @@
-import { appendFileSync, chmodSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync, readFileSync, unlinkSync, copyFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import type { RestoredCopy, SourceRef } from '#core/ports';
 import { files } from '#engines/files/engine';
 import { engineContract } from '#test/contracts/engine';
-import { fillOddTree, fillTree, filesSource, listTree, MARKER, temporary } from '#test/engines/files/trees';
+import { filesSource, fillOddTree, fillTree, listTree, MARKER, temporary } from '#test/engines/files/trees';
 
 const place = temporary('files-contract');
 

@@ -73,9 +73,35 @@ export function fillTree(folder: string): void {
 export function fillOddTree(folder: string): void {
   const bytes = (text: string): Buffer => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(text, 'latin1')]);
   const names = [
-    '-rf', '--checkpoint-action=exec=sh', ' ', 'a b', "it's", '"quoted"', '$(id)', '*', '?', '[a]', '\\n', 'back\\slash\\',
-    'new\nline', 'tab\t', '\x01control', 'é'.normalize('NFC'), 'é'.normalize('NFD'), '日本語 🦊', 'x'.repeat(255), '…'.repeat(85),
-    'trailing.', '~', '.hidden', 'a:b', '%p', '#x', '@file', '..dots', '...',
+    '-rf',
+    '--checkpoint-action=exec=sh',
+    ' ',
+    'a b',
+    "it's",
+    '"quoted"',
+    '$(id)',
+    '*',
+    '?',
+    '[a]',
+    '\\n',
+    'back\\slash\\',
+    'new\nline',
+    'tab\t',
+    '\x01control',
+    'é'.normalize('NFC'),
+    'é'.normalize('NFD'),
+    '日本語 🦊',
+    'x'.repeat(255),
+    '…'.repeat(85),
+    'trailing.',
+    '~',
+    '.hidden',
+    'a:b',
+    '%p',
+    '#x',
+    '@file',
+    '..dots',
+    '...',
   ];
   for (const name of names) writeFileSync(join(folder, name), name);
   writeFileSync(bytes('caf\xe9 \xff\xfe'), 'not utf-8');
@@ -105,7 +131,8 @@ export function fillOddTree(folder: string): void {
 export function sparse(path: string, size: number, offsets: readonly number[]): void {
   writeFileSync(path, '');
   truncateSync(path, size);
-  for (const offset of offsets) execFileSync('dd', [`of=${path}`, 'bs=1', `seek=${offset}`, 'conv=notrunc', 'status=none'], { input: 'data' });
+  for (const offset of offsets)
+    execFileSync('dd', [`of=${path}`, 'bs=1', `seek=${offset}`, 'conv=notrunc', 'status=none'], { input: 'data' });
 }
 
 /** All that can be seen of a tree, made without Holdfast: equal trees, equal text. */
@@ -129,5 +156,8 @@ function hardLinks(found: string): readonly string[] {
     const names = groups.get(record.slice(0, space)) ?? [];
     groups.set(record.slice(0, space), [...names, record.slice(space + 1)]);
   }
-  return [...groups.values()].map((names) => names.sort().join(' = ')).sort();
+  return [...groups.values()]
+    .filter((names) => names.length > 1)
+    .map((names) => names.sort().join(' = '))
+    .sort();
 }

@@ -49,7 +49,10 @@ describe('postgres: a database with every oddity', () => {
       assert.deepEqual(await differences(stored, source(), run), []);
       await differences(stored, source(), run, async (copy) => {
         for (const [what, change] of Object.entries(BLIND_SPOTS)) {
-          await sqlAt(copy.where, `create table kept as table public.every_type; update public.every_type set ${change}`);
+          await sqlAt(
+            copy.where,
+            `create table kept as table public.every_type; update public.every_type set ${change}`,
+          );
           assert.deepEqual(
             (await copy.compare()).filter((one) => one.includes('every_type')),
             ['table public.every_type: same 3 rows, other content'],
@@ -96,14 +99,30 @@ describe('postgres: a database with every oddity', () => {
   });
 
   test('tried 4: tables: gives the whole schema and the data of exactly these', async () => {
-    const tables = ['User', 'log', '"Odd.Schema with ""quotes"" and ünïcode"."Table.with ""dots"", spaces and $dollars"', '*'];
+    const tables = [
+      'User',
+      'log',
+      '"Odd.Schema with ""quotes"" and ünïcode"."Table.with ""dots"", spaces and $dollars"',
+      '*',
+    ];
     await withBackup(source({ tables }), async (stored, run) => {
       assert.deepEqual(await differences(stored, source({ tables }), run), []);
       const target = await freshDatabase(other);
       await runScript(stored, other.url(target));
       assertSameLines(await other.dump(target, '--schema-only'), await server.dump('odd', '--schema-only'));
-      const counts = 'select (select count(*) from public."User"), (select count(*) from public.log), (select count(*) from public."user")';
+      const counts =
+        'select (select count(*) from public."User"), (select count(*) from public.log), (select count(*) from public."user")';
       assert.equal(await other.sql(target, counts), '20|61|0');
+    });
+  });
+
+  test('partial: only these tables, in schemas that the dump itself does not make', async () => {
+    const plan = source({ tables: ['table', 'public.user', 'select.*'], partial: true });
+    await withBackup(plan, async (stored, run) => {
+      assert.deepEqual(await differences(stored, plan, run), []);
+      const target = await freshDatabase(other);
+      await runScript(stored, other.url(target));
+      assert.equal(await other.sql(target, 'select count(*) from "select"."table"'), '2');
     });
   });
 
@@ -134,9 +153,12 @@ describe('postgres: a database with every oddity', () => {
     const late = sourceOf({ url: server.url(name) });
     await withBackup(late, async (stored, run) => {
       assert.deepEqual(await differences(stored, late, run), []);
-      assert.deepEqual(await differences(stored, late, run, (copy) => sqlAt(copy.where, `update child set name = own, own = name`).then(() => undefined)), [
-        'table public.child: same 1 rows, other content',
-      ]);
+      assert.deepEqual(
+        await differences(stored, late, run, (copy) =>
+          sqlAt(copy.where, `update child set name = own, own = name`).then(() => undefined),
+        ),
+        ['table public.child: same 1 rows, other content'],
+      );
     });
   });
 });

@@ -90,7 +90,9 @@ describe('postgres: what cannot be backed up is refused, in words', () => {
   });
 
   test('tried 22: an exclusive lock in the way is told with the pid of who holds it, and is retryable', async () => {
-    const holder = spawn(`${server.bin}/psql`, ['-X', '-q', '-d', server.socketUrl(database)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const holder = spawn(`${server.bin}/psql`, ['-X', '-q', '-d', server.socketUrl(database)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     try {
       holder.stdin.write('begin; lock table users; select pg_backend_pid();\n');
       const pid = await new Promise<string>((resolve) => {
@@ -118,7 +120,10 @@ describe('postgres: what cannot be backed up is refused, in words', () => {
        alter role hasty set idle_in_transaction_session_timeout = '200ms'; alter role hasty set statement_timeout = '250ms';
        alter role hasty set lock_timeout = '100ms'; alter role hasty set search_path = audit`,
     );
-    const plan = sourceOf({ url: server.url(database, 'hasty', 'x') }, { probes: { slow: 'select pg_sleep(0.4)::text, count(*) from entries' } });
+    const plan = sourceOf(
+      { url: server.url(database, 'hasty', 'x') },
+      { probes: { slow: 'select pg_sleep(0.4)::text, count(*) from entries' } },
+    );
     await withBackup(
       plan,
       async (stored) => {
@@ -154,7 +159,10 @@ describe('postgres: what cannot be backed up is refused, in words', () => {
     assert.equal(rights?.ok, false);
     assert.match(rights?.hint ?? '', /GRANT USAGE ON SCHEMA audit/);
     for (const grant of (rights?.hint ?? '').split(/(?<=;) /)) await server.sql(database, grant);
-    assert.deepEqual((await checkLines(plan)).filter((line) => line.ok === false), []);
+    assert.deepEqual(
+      (await checkLines(plan)).filter((line) => line.ok === false),
+      [],
+    );
     await withBackup(sourceOf(plan), async (stored) => assert.equal(stored.result.measures['rows'], 10));
   });
 

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { HoldfastError } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
 import { snapshotTime } from '#engines/redis/capture';
@@ -237,9 +238,13 @@ test('I7, peers 3F (GoBackup): the password is in no argument list', async () =>
   await server.cli(['DEBUG', 'POPULATE', '50000', 'key', '100']);
   const source = sourceOf(`redis://:very-secret-word@127.0.0.1:${server.port}`);
   const watch = watchArguments(server.dir);
-  await backUp(source);
-  await linesOf(source);
-  const seen = watch.stop();
+  let seen: readonly string[];
+  try {
+    await backUp(source);
+    await linesOf(source);
+  } finally {
+    seen = watch.stop();
+  }
   assert.ok(
     seen.some((args) => args.includes('--rdb')),
     'the watcher saw no transfer',
@@ -300,6 +305,8 @@ test("the identity names the address and the dataset's history, over a restart s
   await backUp(source);
   const { identity } = await inRun((run) => redis.inspect(source, run));
   assert.equal(identity['address'], `redis://127.0.0.1:${server.port}`);
+  // The child that sent the RDB file may live a moment longer.
+  while (/rdb_bgsave_in_progress:1/.test(await server.cli(['INFO', 'persistence']))) await wait(10);
   await server.cli(['SAVE']);
   await server.stop();
   const again = await bench.server({ dir: server.dir });

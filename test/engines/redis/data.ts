@@ -32,7 +32,7 @@ export async function fillWithEverything(server: RedisServer): Promise<void> {
     ['XADD', 'stream', '2-0', 'c', '4'],
     ['XGROUP', 'CREATE', 'stream', 'workers', '0'],
     ['XREADGROUP', 'GROUP', 'workers', 'anna', 'COUNT', '2', 'STREAMS', 'stream', '>'],
-    ['XDEL', 'stream', '1-2'],
+    ['XDEL', 'stream', '2-0'],
     ['SET', 'session', 'x'],
     ['PEXPIREAT', 'session', inHours(5)],
     ['HSET', 'expiring-hash', 'a', 'b'],

@@ -169,7 +169,7 @@ test('I6: restore.script says what to do next, and refuses bytes that are not th
 
 test('I6: restore.script works where neither redis nor its tools are installed', async () => {
   const bin = await bench.directory();
-  for (const tool of ['mkdir', 'sha256sum', 'ln', 'cp', 'mv', 'rmdir', 'cat']) {
+  for (const tool of ['mkdir', 'rm', 'sha256sum', 'ln', 'cp', 'mv', 'rmdir', 'cat']) {
     const path = spawnSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).stdout.trim();
     spawnSync('ln', ['-s', path, join(bin, tool)]);
   }

@@ -1,0 +1,72 @@
+import { type ExitCode, HoldfastError } from '#core/errors';
+import { backupFolder, type Manifest } from '#core/manifest';
+import type { SourceRef, Vault } from '#core/ports';
+import type { ProofState } from '#core/proof';
+import type { JobEnvironment } from '#jobs/environment';
+import { appendLedger } from '#vault/ledger-store';
+
+export interface BackupRequest {
+  readonly source: string;
+  readonly tier: string | null;
+  readonly point: string | null;
+  readonly reason: string | null;
+}
+
+/** One source's run, as `--json` tells it (DESIGN section 8). */
+export interface BackupRun {
+  readonly source: string;
+  readonly id: string | null;
+  readonly kind: Manifest['kind'];
+  readonly tier: string | null;
+  /** Where the whole backup now lies. */
+  readonly vaults: readonly string[];
+  readonly status: 'ok' | 'failed' | 'busy' | 'unchanged';
+  readonly proof: ProofState;
+  readonly bytes: number;
+  readonly error: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
+  readonly exit: ExitCode;
+  readonly seconds: number;
+  readonly warnings: readonly string[];
+}
+
+/** The ledger says why, and where the leftovers lie (I13). A vault that cannot take even that is said beside the cause. */
+export async function tellFailure(
+  error: HoldfastError,
+  place: { readonly source: string; readonly tier: string | null; readonly id: string },
+  home: Vault,
+  environment: JobEnvironment,
+): Promise<void> {
+  try {
+    const left = place.tier ? await leftIn(home, backupFolder({ ...place, tier: place.tier })) : null;
+    await appendLedger(
+      home,
+      place.source,
+      {
+        event: 'failed',
+        id: place.id,
+        manifest: null,
+        host: environment.run.host,
+        details: { code: error.code, message: environment.redact(error.message), left },
+      },
+      environment.run.clock,
+    );
+  } catch (second) {
+    if (!(second instanceof HoldfastError)) throw second;
+    environment.run.log.warn(`the failure could not be written into the ledger of ${home.name}: ${second.message}`);
+  }
+}
+
+/** Null when the run failed before anything was stored. */
+async function leftIn(home: Vault, folder: string): Promise<string | null> {
+  for await (const _entry of home.list(`${folder}/`, { limit: 1 })) return folder;
+  return null;
+}
+
+export function briefly(error: HoldfastError): { code: string; message: string; hint: string | null } {
+  return { code: error.code, message: error.message, hint: error.hint };
+}
+
+export function withSource(error: HoldfastError, source: SourceRef): HoldfastError {
+  error.source ??= source.name;
+  return error;
+}

@@ -1,0 +1,222 @@
+import { strict as assert } from 'node:assert';
+import { after, before, describe, test } from 'node:test';
+import { HoldfastError } from '#core/errors';
+import type { PostgresSettings } from '#core/plan';
+import type { RestoreOutcome, RunContext, SourceRef } from '#core/ports';
+import { postgres } from '#engines/postgres/engine';
+import type { StoredBackup } from '#test/contracts/stored-backup';
+import { assertSameLines, differences, sqlAt, withBackup } from '#test/engines/postgres/backups';
+import { fillEvents, newServer, ODD_SCHEMA, sourceOf } from '#test/engines/postgres/kit';
+import { freshDatabase, type PostgresServer } from '#test/servers/postgres';
+
+describe('postgres: restore', () => {
+  let server: PostgresServer;
+  let source: SourceRef;
+  let database: string;
+  before(async () => {
+    server = await newServer();
+    database = await freshDatabase(server);
+    await fillEvents(server, database, 500);
+    await server.sql(
+      database,
+      `alter database ${database} set work_mem = '7MB'; alter database ${database} set search_path = public, "odd schema";
+       create table orders (id int generated always as identity primary key, account int references accounts, note text check (note <> ''));
+       create index by_note on orders (lower(note)); insert into orders (account, note) select i, 'n' || i from generate_series(1, 50) i`,
+    );
+    source = sourceOf({ url: server.url(database) });
+  });
+  after(() => server.stop());
+
+  function restore(
+    stored: StoredBackup,
+    run: RunContext,
+    target: string,
+    options: { only?: string[]; overwrite?: boolean } = {},
+  ): Promise<RestoreOutcome> {
+    const { only = [], overwrite = false } = options;
+    return postgres.restore(stored.backup(run, { through: 'child' }), { target, only, overwrite }, source, run);
+  }
+
+  async function refused(work: Promise<unknown>, code: string): Promise<HoldfastError> {
+    try {
+      await work;
+    } catch (error) {
+      assert.ok(error instanceof HoldfastError, String(error));
+      assert.equal(error.code, code, error.message);
+      return error;
+    }
+    return assert.fail('was not refused');
+  }
+
+  test('peers 3B: a target that does not exist is created, compared, and has the settings of the database', async () => {
+    await withBackup(source, async (stored, run) => {
+      const outcome = await restore(stored, run, server.url('brand_new'));
+      assert.equal(outcome.verified, true);
+      assertSameLines(await server.dump('brand_new'), await server.dump(database));
+      const settings = (name: string): Promise<string> =>
+        server.sql(
+          'postgres',
+          `select setconfig from pg_db_role_setting join pg_database d on d.oid = setdatabase where datname = '${name}'`,
+        );
+      assert.equal(await settings('brand_new'), await settings(database));
+    });
+  });
+
+  test('I11: with overwrite the old database is kept under another name, its grants and settings stay, its users are put out', async () => {
+    await withBackup(source, async (stored, run) => {
+      const name = await freshDatabase(server);
+      await server.sql(
+        name,
+        `create table old (id int); create role app_${name} login; grant connect on database ${name} to app_${name};
+         revoke connect on database ${name} from public; alter database ${name} set statement_timeout = '77s'`,
+      );
+      const acl = (of: string): string =>
+        `select array(select unnest(datacl)::text order by 1) from pg_database where datname = '${of}'`;
+      const { warnings } = await restore(stored, run, server.url(name), { overwrite: true });
+      const kept = /kept as database (\S+);/.exec(warnings.join('\n'))?.[1] ?? '';
+      assert.equal(await server.sql(kept, 'select count(*) from old'), '0');
+      assert.equal(await server.sql(name, 'select count(*) from events'), '500');
+      assert.equal(await server.sql('postgres', acl(name)), await server.sql('postgres', acl(kept)));
+      assert.equal(await server.sql(name, 'show statement_timeout'), '77s');
+    });
+  });
+
+  test('--only a table: beside other data, with its index, key, identity and checks', async () => {
+    await withBackup(source, async (stored, run) => {
+      const name = await freshDatabase(server);
+      await server.sql(name, 'create table somebody_elses (id int); insert into somebody_elses values (1)');
+      const { verified, warnings } = await restore(stored, run, server.url(name), {
+        only: ['orders', 'public.accounts'],
+      });
+      assert.equal(verified, true);
+      assert.match(warnings.join('\n'), /foreign keys/);
+      assert.equal(await server.sql(name, 'select count(*) from orders'), '50');
+      assert.equal(
+        await server.sql(name, `select count(*) from pg_indexes where indexname in ('by_note', 'orders_pkey')`),
+        '2',
+      );
+      assert.equal(await server.sql(name, `insert into orders (note) values ('new') returning id`), '51');
+      assert.equal(await server.sql(name, 'select count(*) from somebody_elses'), '1');
+      assert.equal(await server.sql(name, `select count(*) from pg_class where relname = 'events'`), '0');
+      const again = await refused(restore(stored, run, server.url(name), { only: ['orders'] }), 'target-not-empty');
+      assert.match(again.message, /public\.orders/);
+      const over = await restore(stored, run, server.url(name), { only: ['orders'], overwrite: true });
+      assert.match(over.warnings.join('\n'), /kept in schema holdfast_before_/);
+      assert.equal(await server.sql(name, 'select count(*) from orders'), '50');
+      await refused(restore(stored, run, server.url(name), { only: ['no_such'] }), 'usage');
+    });
+    assert.equal(
+      await server.sql('postgres', `select count(*) from pg_database where datname like 'holdfast_only%'`),
+      '0',
+    );
+  });
+
+  test('a login without CREATEDB restores in place into an empty database, as its own', async () => {
+    await withBackup(source, async (stored, run) => {
+      const name = await freshDatabase(server);
+      await server.sql('postgres', `create role humble login password 'x'; alter database ${name} owner to humble`);
+      const { verified, warnings } = await restore(stored, run, server.url(name, 'humble', 'x'));
+      assert.equal(verified, true);
+      assert.match(warnings.join('\n'), /in place/);
+      assert.match(warnings.join('\n'), /owners and grants are not restored/);
+      assert.equal(await server.sql(name, 'select count(*) from events'), '500');
+      const filled = await refused(restore(stored, run, server.url(name, 'humble', 'x')), 'target-not-empty');
+      assert.match(filled.message, /not empty/);
+      await refused(restore(stored, run, server.url('nowhere', 'humble', 'x')), 'target-unusable');
+    });
+  });
+
+  test('a target that is not reached, or refuses, is unusable, and no secret is told', async () => {
+    await withBackup(source, async (stored, run) => {
+      const error = await refused(restore(stored, run, 'postgresql://u:secret@127.0.0.1:1/x'), 'target-unusable');
+      assert.doesNotMatch(error.message, /secret/);
+      await refused(restore(stored, run, server.url('x', 'postgres', 'wrong')), 'target-unusable');
+    });
+  });
+
+  test('databases: all go back to another server, or one of them under another name', async () => {
+    const other = await newServer();
+    try {
+      const all: PostgresSettings = { url: server.url('postgres'), databases: 'all' };
+      await server.sql('postgres', 'create database odd_one');
+      await server.file('odd_one', ODD_SCHEMA);
+      await withBackup(sourceOf(all), async (stored, run) => {
+        await restore(stored, run, other.url('postgres'));
+        assertSameLines(
+          await other.dump('odd_one', '--exclude-table=secrets'),
+          await server.dump('odd_one', '--exclude-table=secrets'),
+        );
+        assertSameLines(await other.dump(database), await server.dump(database));
+        await restore(stored, run, other.url('just_one'), { only: [database] });
+        assertSameLines(await other.dump('just_one'), await server.dump(database));
+      });
+    } finally {
+      await other.stop();
+    }
+  });
+
+  test('exec: all programs run behind a prefix that passes on neither environment nor files', async () => {
+    const exec = ['env', '-i', `PATH=${server.bin}:/usr/bin:/bin`];
+    for (const url of [server.url(database), server.socketUrl(database)]) {
+      const behind = sourceOf({ url, exec, globals: true });
+      await withBackup(behind, async (stored, run) => {
+        assert.deepEqual(await differences(stored, behind, run), []);
+      });
+    }
+  });
+
+  test('prove.with a server of the user’s own: compared there, and nothing is left on it', async () => {
+    const prover = await newServer();
+    try {
+      const state = `select string_agg(datname, ',' order by datname) from pg_database`;
+      const roles = `select count(*) from pg_roles`;
+      const clean = [await prover.sql('postgres', state), await prover.sql('postgres', roles)];
+      const odd = await freshDatabase(server);
+      await server.file(odd, ODD_SCHEMA);
+      const plan: SourceRef = sourceOf({ url: server.url(odd) }, { prove: { with: { url: prover.url('postgres') } } });
+      await withBackup(plan, async (stored, run) => {
+        assert.deepEqual(await differences(stored, plan, run), []);
+        assert.deepEqual(
+          await differences(stored, plan, run, async (copy) => {
+            const where = `${copy.where}&password=${encodeURIComponent(prover.password)}`;
+            await sqlAt(where, `update public."user" set id = 9 where id = 1`);
+          }),
+          ['table public.user: same 3 rows, other content'],
+        );
+      });
+      assert.deepEqual([await prover.sql('postgres', state), await prover.sql('postgres', roles)], clean);
+    } finally {
+      await prover.stop();
+    }
+  });
+
+  test('peers 3H: what lacks in this place makes a proof inconclusive, never a false alarm', async () => {
+    await withBackup(source, async (stored, run) => {
+      const backup = stored.backup(run, { through: 'child' });
+      const changed = async (
+        change: (print: { server: { major: number }; databases: { extensions: string[]; collate: string }[] }) => void,
+      ) => {
+        const print = (await backup.fingerprint()) as Parameters<typeof change>[0];
+        change(print);
+        return refused(postgres.load({ ...backup, fingerprint: async () => print }, source, run), 'not-provable-here');
+      };
+      assert.match((await changed((print) => print.databases[0]?.extensions.push('postgis'))).message, /postgis/);
+      assert.match(
+        (
+          await changed((print) => {
+            print.server.major = 9;
+          })
+        ).hint ?? '',
+        /apt-get install postgresql-9/,
+      );
+      assert.match(
+        (
+          await changed((print) => {
+            (print.databases[0] as { collate: string }).collate = 'xx_YY.UTF-8';
+          })
+        ).message,
+        /xx_YY|locale/,
+      );
+    });
+  });
+});
