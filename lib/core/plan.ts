@@ -315,8 +315,6 @@ export type Tier = Plan['tiers'][string];
 export type VaultSettings = Plan['vaults'][string];
 export type Encryption = Plan['encryption'];
 export type PostgresSettings = z.output<typeof postgresSettings>;
-export type RedisSettings = z.output<typeof redisSettings>;
-export type SqliteSettings = z.output<typeof sqliteSettings>;
 export type FilesSettings = z.output<typeof filesSettings>;
 export type ProbeSettings = z.output<typeof probeField>;
 

@@ -48,8 +48,8 @@ export async function startPostgres(dir: string, options: PostgresOptions = {}):
   await chmod(dir, 0o711);
   const home = join(dir, 'pg');
   await mkdir(home);
-  const owner = process.getuid?.() === 0 ? await ids('postgres') : {};
-  if ('uid' in owner) await chown(home, owner.uid, owner.gid);
+  const owner: { uid?: number; gid?: number } = process.getuid?.() === 0 ? await ids('postgres') : {};
+  if (owner.uid !== undefined && owner.gid !== undefined) await chown(home, owner.uid, owner.gid);
   const data = join(home, 'data');
   await writeFile(join(home, 'password'), `${password}\n`, { mode: 0o644 });
   await run(

@@ -12,12 +12,42 @@ const HINT = 'write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special chara
 const REFUSED = ['sslpassword', 'oauth_client_secret'];
 
 /**
+ * What urls tell other clients alone: Prisma, SQLAlchemy, Rails, Doctrine, postgres.js, node-postgres, JDBC, Supabase. A
+ * dump holds every schema, whatever `schema` says.
+ */
+const OTHERS_OWN = new Set(
+  `schema pgbouncer connection_limit pool_timeout socket_timeout statement_cache_size sslaccept sslidentity
+   prepared_statement_cache_size pool_size max_overflow pool_recycle pool timeout prepared_statements
+   serverversion charset encoding prepare max uselibpqcompat currentschema supa`.split(/\s+/),
+);
+
+/** Of libpq 18; anything else would be refused by the client, with less to go by. */
+const LIBPQ = new Set(
+  `host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout client_encoding options
+   application_name fallback_application_name keepalives keepalives_idle keepalives_interval keepalives_count
+   tcp_user_timeout replication gssencmode sslmode requiressl sslnegotiation sslcompression sslcert sslkey sslkeylogfile
+   sslrootcert sslcrl sslcrldir sslcertmode sslsni requirepeer ssl_min_protocol_version ssl_max_protocol_version
+   min_protocol_version max_protocol_version krbsrvname gsslib gssdelegation scram_client_key scram_server_key service
+   target_session_attrs load_balance_hosts oauth_issuer oauth_client_id oauth_scope`.split(/\s+/),
+);
+
+/** What `ssl=` means to other clients, and `sslmode=` to node-postgres, in libpq's words. */
+const SSL: Readonly<Record<string, string>> = {
+  true: 'require',
+  '1': 'require',
+  false: 'disable',
+  '0': 'disable',
+  'no-verify': 'require',
+};
+
+/**
  * Reads `postgres://` and `postgresql://` addresses as libpq does: several hosts, `?host=/socket/dir`, percent signs.
  * @throws UsageError never naming the address itself: it may hold a password
  */
 export function parseAddress(url: string, what = 'the postgres url'): Address {
   const wrong = (message: string): UsageError => new UsageError(`${what} ${message}`, { hint: HINT });
-  const scheme = /^postgres(?:ql)?:\/\//.exec(url);
+  // `postgresql+asyncpg://` is SQLAlchemy's way to name a driver.
+  const scheme = /^postgres(?:ql)?(?:\+\w+)?:\/\//.exec(url);
   if (!scheme) throw wrong('does not begin with postgresql:// (its value is not shown: it may hold a password)');
   const rest = url.slice(scheme[0].length);
   const [, authority = '', path = '', query = ''] = /^([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(rest) ?? [];
@@ -56,8 +86,10 @@ export function parseAddress(url: string, what = 'the postgres url'): Address {
     const value = decode(pair.slice(equals + 1));
     if (REFUSED.includes(key)) throw wrong(`has the parameter ${key}, which could only be passed in argv`);
     if (key === 'password') password = value;
-    else if (key === 'ssl' && value === 'true') put('sslmode', 'require');
-    else put(key, value);
+    else if (key === 'ssl' || key === 'sslmode') put('sslmode', SSL[value] ?? value);
+    else if (LIBPQ.has(key)) put(key, value);
+    else if (!OTHERS_OWN.has(key.toLowerCase()))
+      throw wrong(`has the parameter ${key}, which PostgreSQL's own clients do not know: take it out`);
   }
   if (password !== null && /[\r\n]/.test(password)) throw wrong('has a line break in its password');
   return { keywords, password };
@@ -72,9 +104,15 @@ export function conninfo({ keywords }: Address): string {
 
 /** For people: `postgresql://user@host:5432/db`, no password. */
 export function printable(address: Address): string {
-  const { user, host = 'localhost', port, dbname } = address.keywords;
-  const place = host.startsWith('/') ? `[${host}]` : host;
-  return `postgresql://${user ? `${user}@` : ''}${place}${port ? `:${port}` : ''}/${dbname ?? ''}`;
+  const { user, host = 'localhost', port = '', dbname } = address.keywords;
+  const ports = port.split(',');
+  const places = host.split(',').map((one, index) => {
+    const place = one.startsWith('/') ? `[${one}]` : one;
+    // One port is that of every host.
+    const own = ports[ports.length === 1 ? 0 : index];
+    return own ? `${place}:${own}` : place;
+  });
+  return `postgresql://${user ? `${user}@` : ''}${places.join(',')}/${dbname ?? ''}`;
 }
 
 /** A URL that libpq reads, of an address without a password. */

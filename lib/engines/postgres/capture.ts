@@ -16,6 +16,7 @@ import {
 import { digestOf } from '#engines/postgres/digest';
 import { dumpFailure, statementFailure } from '#engines/postgres/failures';
 import type { DatabasePrint, Fingerprint } from '#engines/postgres/fingerprint';
+import { refusePooler } from '#engines/postgres/pooler';
 import { probesOf } from '#engines/postgres/probes';
 import { restoreScript } from '#engines/postgres/restore-script';
 import { readIdentity, readServer, type ServerFacts } from '#engines/postgres/server';
@@ -144,7 +145,10 @@ async function captureFrom(
   lockTimeout: string,
 ): Promise<Capture> {
   const all = settings.databases === 'all';
-  const surveyed = await asking(access, someClient, run, (session) => survey(session, all));
+  const surveyed = await asking(access, someClient, run, async (session) => {
+    await refusePooler(session, access, someClient, run);
+    return survey(session, all);
+  });
   const { facts } = surveyed;
   const psql = await clientOf(facts.major, 'psql', where, run);
   const pgDump = await clientOf(facts.major, 'pg_dump', where, run);

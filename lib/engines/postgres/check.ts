@@ -6,6 +6,7 @@ import { asking, type Reached, reach } from '#engines/postgres/capture';
 import { listTables, readFrame } from '#engines/postgres/catalog';
 import { chooseTables, readChildren } from '#engines/postgres/chosen-tables';
 import { clientOf } from '#engines/postgres/clients';
+import { refusePooler } from '#engines/postgres/pooler';
 import { ask, probesOf, setSearchPath } from '#engines/postgres/probes';
 import { proofLine } from '#engines/postgres/proof-needs';
 import { listed } from '#engines/postgres/restoring';
@@ -38,7 +39,10 @@ async function* checkReached(reached: Reached, source: SourceRef, run: RunContex
   const { access, psql } = reached;
   let facts: ServerFacts;
   try {
-    facts = await asking(access, psql, run, readServer);
+    facts = await asking(access, psql, run, async (session) => {
+      await refusePooler(session, access, psql, run);
+      return readServer(session);
+    });
   } catch (error) {
     yield failed('connection', error);
     return;

@@ -38,8 +38,11 @@ export async function compareDatabase(
     differences.push(...(await compareFrame(session, comparison)));
     differences.push(...(await compareLargeObjects(session, comparison)));
     await setSearchPath(session, comparison.print.searchPath);
+    // With every table equal, what an expectation now misses it misses because time went on: "rows of the last 7 days"
+    // would else disprove every backup that is a week old.
+    const identical = differences.length === 0 && depthOf(comparison) !== 'counts';
     for (const probe of comparison.probes) {
-      const difference = await compareProbe(session, probe);
+      const difference = await compareProbe(session, probe, identical);
       if (difference) differences.push(difference);
     }
     return differences;

@@ -86,6 +86,18 @@ function connectionFailure(everything: string, place: string): HoldfastError | n
     )
   )
     return unreachable('the server ended the connection to', 'see the server log; the next run tries again');
+  if (/server does not support SSL/.test(stderr))
+    return new SourceRefused(`no encrypted connection to ${place}: ${said}`, {
+      hint: 'set ssl = on in the server, or sslmode=disable in the url where nobody can listen in between',
+    });
+  if (/certificate verify failed|root certificate file .* does not exist|does not match host name/.test(stderr))
+    return new SourceRefused(`the certificate of ${place} is not trusted: ${said}`, {
+      hint: 'add sslrootcert=FILE to the url, with the certificate of who signed it (sslrootcert=system from PostgreSQL 16 on)',
+    });
+  if (/invalid connection option/.test(stderr))
+    return new SourceUnsupported(`the client here does not know the parameter of the url for ${place}: ${said}`, {
+      hint: 'take it out of the url, or install newer PostgreSQL client programs',
+    });
   if (/no password supplied|fe_sendauth|password authentication failed|authentication failed/.test(stderr))
     return new SourceRefused(`the server refused the login at ${place}: ${said}`, {
       hint: 'look at user and password in the url',

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { NotProvableHere, SourceRefused, SourceUnreachable } from '#core/errors';
+import { NotProvableHere, SourceRefused, SourceUnreachable, SourceUnsupported } from '#core/errors';
 import type { Difference, OpenBackup, RestoredCopy, RunContext, SourceRef } from '#core/ports';
 import { type Access, atDatabase, forget } from '#engines/postgres/access';
 import { parseAddress, toUrl } from '#engines/postgres/address';
@@ -11,6 +11,7 @@ import { packageOf } from '#engines/postgres/extension-packages';
 import { SqlFailed } from '#engines/postgres/failures';
 import { type DatabasePrint, type Fingerprint, readFingerprint } from '#engines/postgres/fingerprint';
 import { lackingHere, loadDump } from '#engines/postgres/load-dump';
+import { refusePooler } from '#engines/postgres/pooler';
 import { reachBeside } from '#engines/postgres/route';
 import { startScratchCluster } from '#engines/postgres/scratch-cluster';
 import { readServer } from '#engines/postgres/server';
@@ -140,8 +141,10 @@ async function proverFor(source: SourceRef, fingerprint: Fingerprint, run: RunCo
 
 /** @throws ToolMissing, NotProvableHere older than the source, or not reached: says nothing about the backup */
 async function ownProver(access: Access, where: Where, major: number, run: RunContext): Promise<Prover> {
-  const session = await openProver(access, where, run);
+  const someClient = await anyClient('psql', where, run);
+  const session = await asProver(() => openSession(access, someClient, run));
   try {
+    await asProver(() => refusePooler(session, access, someClient, run));
     const facts = await readServer(session);
     if (facts.major < major)
       throw new NotProvableHere(`the prover is PostgreSQL ${facts.version}, older than the source's ${major}`, {
@@ -164,12 +167,15 @@ async function ownProver(access: Access, where: Where, major: number, run: RunCo
   }
 }
 
-async function openProver(access: Access, where: Where, run: RunContext): Promise<Session> {
+async function asProver<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return await openSession(access, await anyClient('psql', where, run), run);
+    return await work();
   } catch (error) {
-    if (error instanceof SourceUnreachable || error instanceof SourceRefused)
-      throw new NotProvableHere(`the prover: ${error.message}`, { cause: error, hint: 'look at prove.with.url' });
+    if (error instanceof SourceUnreachable || error instanceof SourceRefused || error instanceof SourceUnsupported)
+      throw new NotProvableHere(`the prover: ${error.message}`, {
+        cause: error,
+        hint: error.hint ?? 'look at prove.with.url',
+      });
     throw error;
   }
 }

@@ -6,6 +6,7 @@ import { type Access, forget } from '#engines/postgres/access';
 import { parseAddress } from '#engines/postgres/address';
 import { anyClient, clientOf, serverFolder, type Where } from '#engines/postgres/clients';
 import { packageOf } from '#engines/postgres/extension-packages';
+import { refusePooler } from '#engines/postgres/pooler';
 import { reachBeside } from '#engines/postgres/route';
 import { readServer } from '#engines/postgres/server';
 import { openSession } from '#engines/postgres/session';
@@ -74,8 +75,10 @@ async function proverLine(url: string, source: SourceRef, needs: Needs, run: Run
 
 async function proverAt(access: Access, where: Where, needs: Needs, run: RunContext): Promise<CheckLine> {
   const name = 'proof';
-  const session = await openSession(access, await anyClient('psql', where, run), run);
+  const psql = await anyClient('psql', where, run);
+  const session = await openSession(access, psql, run);
   try {
+    await refusePooler(session, access, psql, run);
     const facts = await readServer(session);
     const [create] = await session.one(
       'select rolsuper or rolcreatedb and rolcreaterole from pg_catalog.pg_roles where rolname = current_user',

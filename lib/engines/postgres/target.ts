@@ -4,6 +4,7 @@ import { type Access, atDatabase } from '#engines/postgres/access';
 import { parseAddress, printable } from '#engines/postgres/address';
 import { anyClient, clientOf, type Where } from '#engines/postgres/clients';
 import { DatabaseMissing, SqlFailed } from '#engines/postgres/failures';
+import { refusePooler } from '#engines/postgres/pooler';
 import { CONTENTS_COUNT } from '#engines/postgres/restore-script';
 import { reachBeside } from '#engines/postgres/route';
 import { readServer, type ServerFacts } from '#engines/postgres/server';
@@ -42,10 +43,11 @@ export async function openTarget(
 async function targetAt(access: Access, where: Where, sourceMajor: number, run: RunContext): Promise<Target> {
   const { address } = access;
   const someClient = await anyClient('psql', where, run);
-  const session = await anyDatabase(access, someClient, run);
+  const { session, at } = await anyDatabase(access, someClient, run);
   let facts: ServerFacts;
   let mayCreate: boolean;
   try {
+    await refusePooler(session, at, someClient, run);
     facts = await readServer(session);
     const [create] = await session.one(
       'select rolsuper or rolcreatedb from pg_catalog.pg_roles where rolname = current_user',
@@ -78,12 +80,18 @@ async function targetAt(access: Access, where: Where, sourceMajor: number, run: 
 
 const ALWAYS_THERE = ['postgres', 'template1'];
 
-async function anyDatabase(access: Access, psql: string, run: RunContext): Promise<Session> {
+async function anyDatabase(
+  access: Access,
+  psql: string,
+  run: RunContext,
+): Promise<{ readonly session: Session; readonly at: Access }> {
   try {
-    return await openSession(access, psql, run);
+    return { session: await openSession(access, psql, run), at: access };
   } catch (error) {
     if (!(error instanceof DatabaseMissing)) throw error;
-    return maintenanceSession(access, psql, '', run);
+    const session = await maintenanceSession(access, psql, '', run);
+    const [database] = await session.one('select pg_catalog.current_database()');
+    return { session, at: atDatabase(access, database as string) };
   }
 }
 
