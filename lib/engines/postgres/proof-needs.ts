@@ -89,7 +89,12 @@ async function proverAt(access: Access, where: Where, needs: Needs, run: RunCont
     const missing = needs.extensions.filter((extension) => !known.has(extension));
     const hint = 'look at prove.with.url, or leave it out to prove in a scratch server here';
     if (facts.major < needs.major)
-      return { name, ok: null, message: `the prover is PostgreSQL ${facts.version}, the source ${needs.major}`, hint };
+      return {
+        name,
+        ok: null,
+        message: `the prover is PostgreSQL ${facts.version}, older than the source's ${needs.major}`,
+        hint: `give prove.with.url a server of PostgreSQL ${needs.major} or newer`,
+      };
     await clientOf(facts.major, 'psql', where, run);
     await clientOf(facts.major, 'pg_restore', where, run);
     if (create !== 't')

@@ -27,11 +27,13 @@ import { filesSource, fillTree, listTree, sparse, temporary } from '#test/engine
 
 describe('capturing files', () => {
   const place = temporary('files-capture');
+  const kept: StoredBackup[] = [];
   let opened: TestRun;
   before(async () => {
     opened = await openRun();
   });
   after(async () => {
+    for (const stored of kept) await stored.remove();
     await opened.close();
     place.remove();
   });
@@ -47,6 +49,7 @@ describe('capturing files', () => {
     const capture = await files.capture(source, run);
     try {
       const stored = await storeCapture(capture, source, run);
+      kept.push(stored);
       const text = readFileSync(join(stored.folder, 'index.jsonl'), 'utf8');
       const index = text.split('\n').filter(Boolean).map(decodeEntry);
       return { result: stored.result, index, paths: index.map((entry) => entry.path), stored };
@@ -67,7 +70,7 @@ describe('capturing files', () => {
   /** A run whose tar is started by a shell script that has the names it will be given, in the file `$names`. */
   function withTarBy(script: string): RunContext {
     const { processes } = opened.run;
-    const shell = `names=$(mktemp); cat > "$names"; ${script}`;
+    const shell = `names=$(mktemp -p "${place.path}"); cat > "$names"; ${script}`;
     return {
       ...opened.run,
       processes: {

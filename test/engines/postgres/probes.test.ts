@@ -23,9 +23,9 @@ describe('postgres: probes with an expectation of their own', () => {
     await withBackup(plan, async (stored, run) => {
       await sleep(3500);
       assert.deepEqual(await differences(stored, plan, run), []);
-      const changed = await differences(stored, plan, run, (copy) =>
-        sqlAt(copy.where, 'delete from runs where id = 2'),
-      );
+      const changed = await differences(stored, plan, run, async (copy) => {
+        await sqlAt(copy.where, 'delete from runs where id = 2');
+      });
       assert.equal(changed.length, 2);
       assert.match(changed.join('\n'), /public\.runs: 2 rows, restored 1/);
       assert.match(changed.join('\n'), /probe recent: wanted at least 1, got 0/);
