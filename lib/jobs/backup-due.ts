@@ -7,6 +7,9 @@ import type { BackupRequest } from '#jobs/backup-run';
 import { manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
 
+/** What lies further back is of no period that a tier may have: a year, and a margin for zones and leap days. */
+const LONGEST_PERIOD_MILLISECONDS = 370 * 86_400_000;
+
 /** The schedule that a request by hand belongs to: the first that may land in the tier asked for. */
 export function scheduleFor(source: SourceRef, tier: string | null): Schedule {
   const { schedule } = source.settings;
@@ -26,13 +29,14 @@ export async function dueFor(
   environment: JobEnvironment,
 ): Promise<{ readonly tier: string; readonly mayskip: boolean }> {
   const { plan } = environment.plan;
-  const outcomes = await outcomesOf(home, source.name);
-  const existing = (await placesOf(home, source.name)).map((place) => ({
+  const moment = environment.run.clock.now();
+  const since = new Date(moment.getTime() - LONGEST_PERIOD_MILLISECONDS);
+  const outcomes = await outcomesOf(home, source.name, since);
+  const existing = (await placesOf(home, source.name, since)).map((place) => ({
     tier: place.tier,
     at: timeOfId(place.id),
     proof: stateOf((outcomes.get(place.id) ?? []).map((entry) => entry.outcome)),
   }));
-  const moment = environment.run.clock.now();
   const due = dueTier(tiersOf(schedule), plan.tiers, plan.timezone, moment, existing);
   return { tier: asked ?? due.tier, mayskip: asked === null && !due.mustStore };
 }

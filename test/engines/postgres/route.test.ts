@@ -87,7 +87,10 @@ describe('postgres: by which programs a target or a prover is reached', () => {
     await withBackup(proved, async (stored, run) => {
       assert.deepEqual(await differences(stored, proved, bare(run)), []);
       const without = { ...proved, settings: { ...proved.settings, postgres: { url: server.url(database) } } };
-      const error = await refused(postgres.load(stored.backup(run), without, bare(run)), 'tool-missing');
+      const error = await refused(
+        postgres.load(stored.backup(run, { through: 'child' }), without, bare(run)),
+        'tool-missing',
+      );
       assert.match(error.hint ?? '', /apt-get install postgresql-client/);
     });
     const lines = await inRun(async (run) => {
