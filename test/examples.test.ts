@@ -12,7 +12,9 @@ const FILES = globSync('*.yaml', { cwd: FOLDER }).sort();
 describe('examples', () => {
   test('there is a plan for each of the five systems, and README tells what became of its scripts', () => {
     assert.deepEqual(FILES, ['archon72.yaml', 'chatcard.yaml', 'elspeth.yaml', 'genesis.yaml', 'sin-solver.yaml']);
-    const told = [...readFileSync(join(FOLDER, 'README.md'), 'utf8').matchAll(/^## (\S+\.yaml)$/gm)].map(([, it]) => it);
+    const told = [...readFileSync(join(FOLDER, 'README.md'), 'utf8').matchAll(/^## (\S+\.yaml)$/gm)].map(
+      ([, it]) => it,
+    );
     assert.deepEqual(told.sort(), FILES);
   });
 
