@@ -56,7 +56,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .option('--json', 'one JSON document on stdout')
     .option('--debug', 'more words and stack traces on stderr')
     .addHelpText('after', EXIT_TABLE)
-    .showHelpAfterError('(holdfast --help lists the commands)')
+    .showHelpAfterError('hint: holdfast --help lists the commands')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'error: ')) })
     .exitOverride();
   for (const add of [

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { CommandFailed, Disproven, UsageError } from '#core/errors';
 import type { Manifest } from '#core/manifest';
 import { machineClock } from '#host/clock';
@@ -131,7 +131,7 @@ async function tell(
   demo.say(`  ${volume}`);
   await teller.holdfast(['prove', 'payloads', '--plan', 'broken.yaml'], 5);
 
-  await writeScripts(teller, folder);
+  await writeScripts(teller, folder, demo.bin);
   return { equal, brokenByteFound: true };
 }
 
@@ -157,7 +157,7 @@ class Teller {
   async holdfast(args: readonly string[], expected: number): Promise<string> {
     this.#demo.say(`$ holdfast ${args.join(' ')}`);
     const text = await this.quietly(args, expected);
-    for (const line of text.trim().split('\n')) this.#demo.say(`  ${line}`);
+    for (const line of text.trimEnd().split('\n')) this.#demo.say(`  ${line}`.trimEnd());
     return text;
   }
 
@@ -217,7 +217,7 @@ async function breakOneByte(
   return `broken-vault/backups/payloads/${name}: byte ${middle} of ${bytes.length}`;
 }
 
-async function writeScripts(teller: Teller, folder: string): Promise<void> {
+async function writeScripts(teller: Teller, folder: string, bin: string): Promise<void> {
   const targets: Record<string, string> = {
     events: 'postgres://…/an_empty_database',
     cache: './cache-again',
@@ -234,7 +234,7 @@ async function writeScripts(teller: Teller, folder: string): Promise<void> {
     '',
     'Or with Holdfast, from the vault and the key alone:',
     '',
-    '    ../bin/holdfast restore app --vault ./vault --identity holdfast.key --to ./somewhere',
+    `    ${relative(folder, bin)} restore app --vault ./vault --identity holdfast.key --to ./somewhere`,
     '',
   );
   writeFileSync(join(folder, 'TRY.md'), lines.join('\n'));
