@@ -62,7 +62,7 @@ export async function proveBackup(
         seconds,
         lease,
         backup.vault,
-        copies,
+        verdict.outcome === 'disproven' && (await isDamagedHere(backup, environment)) ? [] : copies,
         environment,
       );
     return {
@@ -114,6 +114,18 @@ export async function proveStored(backup: OpenedBackup, environment: JobEnvironm
     seconds,
     error,
   };
+}
+
+/** Bytes that rotted in one vault say nothing about the copy in another, which is then all that is left. */
+async function isDamagedHere({ manifest, vault }: OpenedBackup, environment: JobEnvironment): Promise<boolean> {
+  try {
+    await verifyStored(vault, backupFolder(manifest), manifest.artifacts, environment.run.signal);
+    return false;
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    // A vault that is away now cannot speak for others either.
+    return true;
+  }
 }
 
 async function restoreAndCompare(

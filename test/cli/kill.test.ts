@@ -107,7 +107,7 @@ sources:
   /** A killed restore may leave its hidden staging, never half of what was asked for in its place. */
   async function wholeRestore(source: string, target: string): Promise<void> {
     const found = readdirSync(target, { recursive: true, withFileTypes: true }).filter(
-      (entry) => entry.isFile() && !`${entry.parentPath}/${entry.name}`.includes('/.holdfast-'),
+      (entry) => entry.isFile() && !/\/\.[^/]*holdfast-restore-/.test(`${entry.parentPath}/${entry.name}`),
     );
     if (found.length === 0) return;
     if (source === 'tree') assert.equal(found.length, 200, `half a tree at ${target}`);

@@ -3,6 +3,7 @@ import { renameSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
 import {
   filesBelow,
+  flipByte,
   good,
   newest,
   notesIn,
@@ -226,5 +227,24 @@ describe('a directory and a bucket as two vaults of one plan, by the command lin
     const texts = filesBelow(small.place.path('vault')).map(({ text }) => text);
     for (const secret of [server.accessKeyId, server.secretAccessKey])
       assert.ok(!texts.some((text) => text.includes(secret)));
+  });
+
+  test('I4: bytes that rotted in one vault do not condemn the whole copy in the other', async () => {
+    const { place } = small;
+    await good(place.run('backup', 'app'));
+    const { id, tier } = await newest(place, 'app');
+    flipByte(place.path('vault', 'backups', 'app', tier, id, 'snapshot.db.zst.age'), 400);
+    assert.equal((await place.run('prove', 'app')).code, 5);
+    const list = (await good(place.run('list', 'app', '--json'))).json().result as {
+      backups: { id: string; vault: string; proof: string }[];
+    };
+    assert.deepEqual(
+      list.backups.filter((one) => one.id === id).map((one) => [one.vault, one.proof]),
+      [
+        ['space', 'proven'],
+        ['ssd', 'disproven'],
+      ],
+    );
+    await good(place.run('restore', 'app', '--from', 'space', '--id', id, '--to', './whole'));
   });
 });

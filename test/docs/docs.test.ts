@@ -6,7 +6,8 @@ import { before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { EXIT } from '#core/errors';
 import { planJsonSchema } from '#core/plan-json-schema';
-import { callsOf, deadLinks, page, pages, ROOT } from '#test/docs/documents';
+import { loadPlan } from '#core/plan-load';
+import { callsOf, deadLinks, fencesOf, page, pages, ROOT } from '#test/docs/documents';
 
 const run = promisify(execFile);
 
@@ -108,6 +109,14 @@ describe('the documents', () => {
       return unknown.map((option) => `${file}: holdfast ${name} has no ${option}`);
     });
     assert.deepEqual(wrong, []);
+  });
+
+  test('the plan in README loads', () => {
+    const [plan = ''] = fencesOf(page('README.md'))
+      .filter(({ language }) => language === 'yaml')
+      .map(({ text }) => text);
+    const key = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p';
+    assert.equal(loadPlan(plan.replaceAll('age1…', key), 'README.md').plan.name, 'archon72');
   });
 
   test('no link in README, docs or examples leads nowhere', () => {

@@ -25,7 +25,7 @@ interface Fence {
 }
 
 /** Fenced blocks, also those indented in a list. */
-function fencesOf(text: string): readonly Fence[] {
+export function fencesOf(text: string): readonly Fence[] {
   return [...text.matchAll(/^( *)```(\w*)\n(.*?)^\1```$/gms)].map(([, , language = '', body = '']) => ({
     language,
     text: body,

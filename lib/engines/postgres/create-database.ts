@@ -12,7 +12,10 @@ export async function createRoles(
   if (roles.length === 0) return [];
   const known = new Set((await session.query('select rolname from pg_catalog.pg_roles')).map(([role]) => role));
   const missing = roles.filter((role) => !known.has(role));
-  if (missing.length > 0) await session.query(`${missingRoles(missing, superusers)} \\gexec\nselect 1`);
+  // One by one, and not by \gexec, which goes on when one of them is refused.
+  if (missing.length > 0)
+    for (const [statement] of await session.query(missingRoles(missing, superusers)))
+      await session.query(statement as string);
   return missing;
 }
 

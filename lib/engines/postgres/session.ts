@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { StringDecoder } from 'node:string_decoder';
 import { Cancelled } from '#core/errors';
-import type { Ended, RunContext } from '#core/ports';
+import type { Ended, RunContext, Service } from '#core/ports';
 import { type Access, clientCommand, startClient } from '#engines/postgres/access';
 import { parseCsv, type Row } from '#engines/postgres/csv';
 import { connectionLost, SqlFailed } from '#engines/postgres/failures';
@@ -61,6 +61,7 @@ export async function openSession(access: Access, psql: string, run: RunContext)
   function exchange(input: string): Promise<Row[]> {
     const answer = turn.then(async () => {
       if (lost) throw lost;
+      const before = child.stderr();
       const text = await new Promise<string>((resolve, reject) => {
         waiting = { resolve, reject };
         child.stdin.write(
@@ -69,9 +70,11 @@ export async function openSession(access: Access, psql: string, run: RunContext)
       });
       const at = text.lastIndexOf(`\nsaid-${mark} `);
       const [, failed, sqlstate = '', message = ''] =
-        /^(true|false) (\S+) ?(.*)$/s.exec(text.slice(at + mark.length + 7)) ?? [];
+        /^(true|false) (\S*) ?(.*)$/s.exec(text.slice(at + mark.length + 7)) ?? [];
       if (at < 0 || failed === undefined) throw new Error('psql answered out of turn');
-      if (failed === 'true') throw new SqlFailed(sqlstate, message.trim());
+      if (failed === 'true')
+        // psql 17 keeps nothing of what failed within \gexec; it said so on stderr, before the mark.
+        throw new SqlFailed(sqlstate, message.trim() || (await lastError(child, before, run)));
       return parseCsv(text.slice(0, at), nullMark);
     });
     turn = answer.catch(() => undefined);
@@ -101,4 +104,13 @@ export async function openSession(access: Access, psql: string, run: RunContext)
     await session.close();
     throw error;
   }
+}
+
+const ERROR_WITHIN = 1000;
+
+async function lastError(child: Service, before: string, run: RunContext): Promise<string> {
+  for (let waited = 0; waited < ERROR_WITHIN && child.stderr() === before; waited += 10)
+    await run.clock.sleep(10, run.signal);
+  const errors = [...child.stderr().matchAll(/^(?:psql:.*?)?(?:ERROR|FATAL): +(.*)$/gm)];
+  return child.stderr() === before ? 'the statement failed' : (errors.at(-1)?.[1] ?? 'the statement failed');
 }

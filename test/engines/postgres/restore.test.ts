@@ -81,6 +81,21 @@ describe('postgres: restore', () => {
     });
   });
 
+  test('--only a table that stands before much else in the dump, which nobody reads then', async () => {
+    const large = await freshDatabase(server);
+    await server.sql(
+      large,
+      `create table a_small as select n from generate_series(1, 10) n;
+       create table z_large as select n, repeat(md5(n::text), 20) as note from generate_series(1, 20000) n`,
+    );
+    await withBackup(sourceOf({ url: server.url(large) }), async (stored, run) => {
+      const name = await freshDatabase(server);
+      const { verified } = await restore(stored, run, server.url(name), { only: ['a_small'] });
+      assert.equal(verified, true);
+      assert.equal(await server.sql(name, 'select sum(n) from a_small'), '55');
+    });
+  });
+
   test('--only a table: beside other data, with its index, key, identity and checks', async () => {
     await withBackup(source, async (stored, run) => {
       const name = await freshDatabase(server);
