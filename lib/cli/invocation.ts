@@ -22,8 +22,13 @@ export class Invocation {
   readonly #stop = new AbortController();
 
   constructor() {
+    let signals = 0;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.once(signal, () => this.#stop.abort(new Error(`got ${signal}`)));
+      process.on(signal, () => {
+        this.#stop.abort(new Error(`got ${signal}`));
+        // `timeout` and some terminals send a second one at once: cleaning up must not die of it. A third one insists.
+        if (++signals > 2) process.exit(EXIT.failed);
+      });
     // A reader that went away (`| head`) is no failure of the command.
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error;

@@ -8,8 +8,13 @@ export function* engineProblems(plan: Plan, name: string, source: Source, engine
   if (source.probes && engine !== 'postgres' && engine !== 'sqlite') {
     yield { path: [...path, 'probes'], got: `probes of ${engine}`, want: 'probes of postgres or sqlite only' };
   }
-  if (typeof source.prove === 'object' && source.prove.with && engine !== 'postgres') {
-    yield { path: [...path, 'prove', 'with'], got: `a prover for ${engine}`, want: 'with: for postgres only' };
+  const prover = typeof source.prove === 'object' ? source.prove.with : undefined;
+  if (prover && engine === 'redis' && 'url' in prover) {
+    const want = 'with: { bin: DIRECTORY } of a redis-server or valkey-server';
+    yield { path: [...path, 'prove', 'with'], got: 'a url to prove redis at', want };
+  }
+  if (prover && engine !== 'postgres' && engine !== 'redis') {
+    yield { path: [...path, 'prove', 'with'], got: `a prover for ${engine}`, want: 'with: for postgres or redis only' };
   }
   if (source.runs === 'cloud') yield* cloudProblems(plan, source, engine, path);
 }

@@ -211,7 +211,7 @@ const proveField = z.union(
           error: 'want { url: URL } or { bin: DIRECTORY }',
         })
         .optional()
-        .meta({ description: 'a PostgreSQL of your own to restore into' }),
+        .meta({ description: 'a PostgreSQL of your own to restore into; redis: the directory of a redis-server' }),
     }),
   ],
   { error: 'want always, never, or { cron, with }' },

@@ -133,6 +133,10 @@ async function sourceStatus(
     environment.run.clock.now(),
   );
   problems.push(...judgement.findings.filter((finding) => finding.rings).map((finding) => finding.message));
+  // A whole copy elsewhere keeps the source healthy in age; the damaged one has to be told all the same.
+  for (const one of found)
+    if (one.newest && one.newest !== newest && one.newest.proof === 'disproven')
+      problems.push(`vault ${one.vault}: its newest backup ${one.newest.id} is disproven`);
   return {
     source: name,
     healthy: problems.length === 0,

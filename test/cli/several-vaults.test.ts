@@ -233,7 +233,7 @@ describe('a directory and a bucket as two vaults of one plan, by the command lin
     const { place } = small;
     await good(place.run('backup', 'app'));
     const { id, tier } = await newest(place, 'app');
-    flipByte(place.path('vault', 'backups', 'app', tier, id, 'snapshot.db.zst.age'), 400);
+    flipByte(place.path('vault', 'backups', 'app', tier, id, 'snapshot.db.zst.age'), 150);
     assert.equal((await place.run('prove', 'app')).code, 5);
     const list = (await good(place.run('list', 'app', '--json'))).json().result as {
       backups: { id: string; vault: string; proof: string }[];
@@ -244,6 +244,12 @@ describe('a directory and a bucket as two vaults of one plan, by the command lin
         ['space', 'proven'],
         ['ssd', 'disproven'],
       ],
+    );
+    const status = await place.run('status', 'app', '--json');
+    assert.equal(status.code, 3);
+    assert.match(
+      (status.json().result as StatusJson).sources[0]?.problems.join() ?? '',
+      new RegExp(`${id} is disproven`),
     );
     await good(place.run('restore', 'app', '--from', 'space', '--id', id, '--to', './whole'));
   });

@@ -312,9 +312,18 @@ const cases: readonly [title: string, parts: Parts, ...expected: RegExp[]][] = [
     /kind: got differential of postgres, want full, or one of redis, sqlite, files, git/,
   ],
   [
-    'a prover for redis',
+    'a url to prove redis at',
     { engine: 'redis: { url: x }', more: 'prove: { with: { url: y } }' },
-    /sources\.db\.prove\.with: got a prover for redis, want with: for postgres only/,
+    /sources\.db\.prove\.with: got a url to prove redis at, want with: \{ bin: DIRECTORY \}/,
+  ],
+  [
+    'a directory of servers to prove redis by',
+    { engine: 'redis: { url: x }', more: 'prove: { with: { bin: /opt/r } }' },
+  ],
+  [
+    'a prover for files',
+    { engine: 'files: { paths: [a] }', more: 'prove: { with: { bin: /opt/r } }' },
+    /sources\.db\.prove\.with: got a prover for files, want with: for postgres or redis only/,
   ],
   [
     'probes of files',

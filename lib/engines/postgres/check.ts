@@ -198,7 +198,7 @@ async function probeLines({ session, searchPath }: Snapshot, source: SourceRef):
         message: 'answers differently each time, so that a restored copy cannot be equal',
         hint: 'give it an expect, such as { query: …, expect: { atLeast: 1 } }',
       });
-    else lines.push(good(`probe ${name}`, `answers: ${first.rows.length} rows`));
+    else lines.push(good(`probe ${name}`, `answers: ${first.rows.length} ${first.rows.length === 1 ? 'row' : 'rows'}`));
   }
   return lines;
 }

@@ -1,6 +1,6 @@
 import { link, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { NotProvableHere, ToolMissing } from '#core/errors';
+import { CommandFailed, NotProvableHere, ToolMissing } from '#core/errors';
 import type { Difference, OpenBackup, RestoredCopy, RunContext, SourceRef } from '#core/ports';
 import { type ContentDigest, SOON, sameContent, sameExpiries } from '#engines/redis/content-digest';
 import { countDifferences, type Expected, expectedOf } from '#engines/redis/expected';
@@ -101,8 +101,12 @@ export async function proverTools(
     }
     return { server, checker: await findTool('check-rdb', run, { flavour: server.flavour, bin }) };
   } catch (error) {
-    if (!(error instanceof ToolMissing)) throw error;
-    throw new NotProvableHere(error.message, { hint: error.hint, cause: error });
+    // Failed at `--version`: built for another system.
+    if (!(error instanceof ToolMissing || error instanceof CommandFailed)) throw error;
+    throw new NotProvableHere(error.message, {
+      hint: error.hint ?? 'install a server that runs here, or name its directory: prove: { with: { bin: DIR } }',
+      cause: error,
+    });
   }
 }
 

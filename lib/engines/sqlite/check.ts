@@ -92,7 +92,7 @@ async function* trySnapshot(source: SourceRef, run: RunContext): AsyncGenerator<
     refuseDamaged(fileOf(source), seen);
     yield good(
       'snapshot',
-      `${snapshot.pages} pages in ${snapshot.pinnedMilliseconds} ms, ${seen.tables.length} tables, integrity_check ok`,
+      `${snapshot.pages} pages in ${snapshot.pinnedMilliseconds} ms, ${seen.tables.length} ${seen.tables.length === 1 ? 'table' : 'tables'}, integrity_check ok`,
     );
     for (const lacking of seen.unchecked)
       yield advice(

@@ -18,7 +18,8 @@ async function chosen(installed: readonly Version[], backup: Version, target: Ve
     for (const { flavour, version } of installed)
       for (const program of ['server', 'check-rdb']) {
         const path = join(bin, `${flavour}-${program}`);
-        await writeFile(path, `#!/bin/sh\necho "${flavour}-${program} v=${version}"\n`);
+        const says = version === 'broken' ? 'exit 1' : `echo "${flavour}-${program} v=${version}"`;
+        await writeFile(path, `#!/bin/sh\n${says}\n`);
         await chmod(path, 0o755);
       }
     const { server, checker } = await proverTools({ server: backup } as Fingerprint, bin, opened.run, target);
@@ -53,4 +54,12 @@ test('I11: where none does, nothing is sent: it could not be compared', async ()
     assert.match(error.hint ?? '', /install redis-server 8\.0\.2/);
     return true;
   });
+});
+
+test('peers 3H: none, or one that does not run here, is no verdict on the backup', async () => {
+  for (const installed of [[], [redis('broken')]])
+    await assert.rejects(
+      chosen(installed, redis('7.0.15'), null),
+      (error) => error instanceof HoldfastError && error.exit === 6 && /apt-get|install/.test(error.hint ?? ''),
+    );
 });
