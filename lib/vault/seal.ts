@@ -4,7 +4,7 @@ import { Cancelled, CaptureIncomplete, CommandFailed } from '#core/errors';
 import type { ArtifactBytes, Command, Ended, Pipeline, Processes } from '#core/ports';
 import { type Method, type Sealing, sealCommand } from '#vault/encryption';
 
-/** zstd takes about 12 MiB a thread at level 3; more than eight would not fit under I8. */
+/** More threads than these would not fit under I8 beside the rest. */
 const MOST_THREADS = 8;
 /** For a producer that lost its reader to say so, before it is blamed no more. */
 const LAST_WORDS_MILLISECONDS = 5000;
@@ -58,7 +58,8 @@ export function seal(source: ArtifactBytes, sealing: Sealing, processes: Process
 function compressCommand(): Command {
   const threads = Math.min(MOST_THREADS, availableParallelism());
   // -vv: the exact count of plain bytes on stderr at the end, for which they would else have to pass through here.
-  return { program: 'zstd', args: ['-3', `-T${threads}`, '--check', '-vv', '--no-progress', '-c'] };
+  // -B2M: jobs of 2 MiB instead of 8 take 20 MB instead of 59 with two threads, at the same speed and size (I8).
+  return { program: 'zstd', args: ['-3', `-T${threads}`, '-B2M', '--check', '-vv', '--no-progress', '-c'] };
 }
 
 async function* untilDone(stdout: Readable, done: Promise<unknown>): AsyncGenerator<Buffer> {
