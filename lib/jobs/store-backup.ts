@@ -82,25 +82,22 @@ async function storeArtifact(
   run.progress.stage(`storing ${artifact.name} in ${vault.name}`, null);
   const plain = await artifact.open();
   const sealed = seal(plain, sealing, run.processes, run.signal);
-  try {
-    // The sealed stream errors when a child fails, so that the store aborts; `done` says whom to blame.
-    const [volumes, counted] = await Promise.all([
-      vault.store(folder, sealedName(artifact.name, sealing.method), sealed.bytes, {
-        signal: run.signal,
-        onBytes: (bytes) => run.progress.advance(bytes),
-      }),
-      sealed.done,
-    ]);
-    return { name: artifact.name, volumes: [...volumes], plain: { bytes: counted.plainBytes, sha256: null } };
-  } catch (error) {
-    sealed.stop();
-    const blamed = await sealed.done.then(
-      () => error,
-      // Cancelled by the line above: the store gave up first, and knows why.
-      (sealError: unknown) => (sealError instanceof Cancelled ? error : sealError),
-    );
-    throw blamed;
-  }
+  // The sealed stream errors when a child fails, so that the store aborts; a store that fails ends the children.
+  const storing = vault.store(folder, sealedName(artifact.name, sealing.method), sealed.bytes, {
+    signal: run.signal,
+    onBytes: (bytes) => run.progress.advance(bytes),
+  });
+  storing.catch(() => sealed.stop());
+  // Both to their ends: which of the two is told of the failure first is chance, which of them knows why is not.
+  const [stored, counted] = await Promise.allSettled([storing, sealed.done]);
+  if (counted.status === 'rejected' && !(counted.reason instanceof Cancelled)) throw counted.reason;
+  if (stored.status === 'rejected') throw stored.reason;
+  if (counted.status === 'rejected') throw counted.reason;
+  return {
+    name: artifact.name,
+    volumes: [...stored.value],
+    plain: { bytes: counted.value.plainBytes, sha256: null },
+  };
 }
 
 /** The commit point (I1). The caller has confirmed its lease just before. */

@@ -60,13 +60,29 @@ async function inRun(work: (run: RunContext) => Promise<void>): Promise<void> {
   }
 }
 
-/** A run whose children are a user without rights; when the tests are not root, they are such a user themselves. */
+/** What makes root able to read and write the files of others. */
+const ABOVE_MODES = '-dac_override,-dac_read_search,-fowner';
+
+/**
+ * A run whose children may only do what file modes let them; when the tests are not root, they are such themselves.
+ * Not another user, who could not reach a checkout in root's own home.
+ */
 function asOther(run: RunContext): RunContext {
   if (process.getuid?.() !== 0) return run;
-  chmodSync(run.scratch, 0o777);
   const { processes } = run;
-  const as = { uid: NOBODY, gid: NOBODY };
-  return { ...run, processes: { ...processes, start: (command) => processes.start({ ...command, as }) } };
+  return {
+    ...run,
+    processes: {
+      ...processes,
+      start: ({ program, args, ...rest }) =>
+        processes.start({ ...rest, program: 'setpriv', args: ['--bounding-set', ABOVE_MODES, program, ...args] }),
+    },
+  };
+}
+
+/** Root owns what it makes, and an owner is not another: gives it away. */
+function giveAway(...paths: readonly string[]): void {
+  if (process.getuid?.() === 0) for (const path of paths) chownSync(path, NOBODY, NOBODY);
 }
 
 async function patch(file: string, position: number, bytes: readonly number[]): Promise<void> {
@@ -151,6 +167,7 @@ describe('what cannot be captured is refused with a reason and a way out', () =>
       chmodSync(folder, 0o755);
       const file = join(folder, 'app.db');
       fillDatabase(file, 'delete');
+      giveAway(file);
       chmodSync(file, process.getuid?.() === 0 ? 0o600 : 0);
       const wanted = { code: 'source-refused', message: /no permission to read/, hint: /setfacl/ };
       await inRun((run) => refused(file, wanted, asOther(run)));
@@ -161,7 +178,7 @@ describe('what cannot be captured is refused with a reason and a way out', () =>
     await inFolder(async (folder) => {
       const file = join(folder, 'app.db');
       fillDatabase(file, 'wal');
-      if (process.getuid?.() === 0) chownSync(file, 0, 0);
+      giveAway(file, folder);
       chmodSync(folder, 0o555);
       const wanted = { code: 'source-refused', message: /WAL mode.*may not write to/, hint: /application/ };
       await inRun(async (run) => {
