@@ -20,6 +20,7 @@ const FILE_LIMIT_SECONDS = 300;
 
 const CHECKS: Readonly<Record<string, readonly string[]>> = {
   typecheck: ['tsc', '--noEmit'],
+  'typecheck: cloud': ['tsc', '--noEmit', '-p', 'tsconfig.cloud.json'],
   'lint: biome': ['biome', 'check', '--colors=off', '--max-diagnostics=50'],
   'lint: knip': ['knip', '--no-progress'],
 };

@@ -8,6 +8,8 @@ export interface Outcome {
   readonly exit?: ExitCode;
   readonly warnings?: readonly string[];
   readonly error?: HoldfastError | null;
+  /** Texts of `result` and `lines` that hold a name we otherwise keep back (a key's id in a signed link) and must be whole. */
+  readonly verbatim?: ReadonlySet<string>;
 }
 
 /** Anything thrown that nobody expected. */

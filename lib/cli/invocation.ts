@@ -1,4 +1,5 @@
 import { dirname, isAbsolute } from 'node:path';
+import { COMMANDS } from '#cli/commands';
 import { Defect, envelope, type Outcome } from '#cli/envelope';
 import { EXIT, type ExitCode, HoldfastError, messageOf, NotThereYet, UsageError } from '#core/errors';
 import { machineClock } from '#host/clock';
@@ -77,8 +78,9 @@ export class Invocation {
     if (outcome.error?.exit === EXIT.usage) outcome.error.hint ??= `holdfast ${command} --help`;
     const document = envelope(command, machineClock.now(), outcome);
     this.exit = document.exit;
-    if (options.json) process.stdout.write(`${JSON.stringify(redacted(document, (text) => secrets.redact(text)))}\n`);
-    else for (const line of outcome.lines) process.stdout.write(`${secrets.redact(line)}\n`);
+    const shown = (text: string): string => (outcome.verbatim?.has(text) ? text : secrets.redact(text));
+    if (options.json) process.stdout.write(`${JSON.stringify(redacted(document, shown))}\n`);
+    else for (const line of outcome.lines) process.stdout.write(`${shown(line)}\n`);
     for (const warning of document.warnings) if (!options.json) log.warn(warning);
     if (document.error) {
       write(
@@ -153,6 +155,6 @@ export function chosenSources(world: World, named: readonly string[], all: boole
 /** What section 8 fixes and a later version brings. */
 export function notThereYet(command: string): never {
   throw new NotThereYet(`"holdfast ${command}" is not there yet in this version`, {
-    hint: 'there are now: init check keygen backup list show prove restore ledger status demo',
+    hint: `there are now: ${Object.keys(COMMANDS).join(' ')}`,
   });
 }

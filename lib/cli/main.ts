@@ -1,40 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { addBackup } from '#cli/backup';
-import { addCheck } from '#cli/check';
-import { addDemo } from '#cli/demo';
+import { commandsFor } from '#cli/commands';
 import { Defect, envelope } from '#cli/envelope';
-import { addInit } from '#cli/init-command';
 import { type GlobalOptions, Invocation, notThereYet } from '#cli/invocation';
-import { addKeygen } from '#cli/keygen';
-import { addLedger } from '#cli/ledger';
-import { addList } from '#cli/list';
-import { addProve } from '#cli/prove';
-import { addRestore } from '#cli/restore';
-import { addShow } from '#cli/show';
-import { addStatus } from '#cli/status';
 import { EXIT, type HoldfastError, UsageError } from '#core/errors';
 
 /** Fixed by section 8, filled by later versions. */
-const LATER = [
-  'drill',
-  'retain',
-  'hold',
-  'release',
-  'replicate',
-  'report',
-  'runbook',
-  'wal',
-  'watch',
-  'serve',
-  'schedule',
-  'pause',
-  'resume',
-  'ack',
-  'cost',
-  'alerts',
-  'repair',
-];
+const LATER = ['drill', 'report', 'wal', 'cost', 'repair'];
 
 const EXIT_TABLE = `
 exit codes:
@@ -59,20 +31,9 @@ export async function main(args: readonly string[]): Promise<number> {
     .showHelpAfterError('hint: holdfast --help lists the commands')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'error: ')) })
     .exitOverride();
-  for (const add of [
-    addInit,
-    addCheck,
-    addKeygen,
-    addBackup,
-    addList,
-    addShow,
-    addProve,
-    addRestore,
-    addStatus,
-    addLedger,
-    addDemo,
-  ])
-    add(program, invocation);
+  // The bare command shows how things stand.
+  const given = namesCommand(args) ? args : [...args, 'status'];
+  for (const add of await commandsFor(given)) add(program, invocation);
   for (const name of LATER)
     program
       .command(name, { hidden: true })
@@ -88,8 +49,6 @@ export async function main(args: readonly string[]): Promise<number> {
       .option('--debug', 'more words');
     command.exitOverride();
   }
-  // The bare command shows how things stand.
-  const given = namesCommand(args) ? args : [...args, 'status'];
   try {
     await program.parseAsync([...given], { from: 'user' });
   } catch (error) {

@@ -68,7 +68,9 @@ function parseField(word: string, field: Field): number[] | string {
     if (from === null || to === null) return `${field.name} ${range}`;
     if (from > to) return `${field.name} ranges that run upwards`;
     const by = Number(step ?? 1);
-    if (by < 1) return `${field.name} steps of at least 1`;
+    // Longer ones name one value, in words that croner refuses.
+    const longest = top(field) - field.low + 1;
+    if (by < 1 || by > longest) return `${field.name} steps of at least 1 and at most ${longest}`;
     for (let value = from; value <= to; value += by) found.add(value);
   }
   return [...found].sort((a, b) => a - b);

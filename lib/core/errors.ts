@@ -239,6 +239,17 @@ export class HookFailed extends HoldfastError {
   readonly code = 'hook-failed';
 }
 
+/** This machine's own directory for what outlives a run (`$HOLDFAST_STATE`) cannot be written. */
+export class StateUnwritable extends HoldfastError {
+  readonly code = 'state-unwritable';
+}
+
+/** AWS refused, or could not do, what a deployment's own machinery asked of it: a task, a secret's state, a function. */
+export class CloudFailed extends HoldfastError {
+  readonly code = 'cloud-failed';
+  override readonly retryable = true;
+}
+
 /** The message of anything thrown, for use inside another message. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

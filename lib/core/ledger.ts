@@ -22,6 +22,7 @@ export const LEDGER_EVENTS = [
   'resume',
   'ack',
   'alert-opened',
+  'alert-repeated',
   'alert-closed',
   'adopted',
   'drill',

@@ -188,6 +188,12 @@ export function newBackupId(run: {
   return `${stamp}-${suffix}`;
 }
 
+/** The time that an id begins with: the one it was scheduled for, or when it was asked for. */
+export function timeOfId(id: string): Date {
+  const [, day = '', hour, minute, second] = /^(\d{8})T(\d\d)(\d\d)(\d\d)Z/.exec(id) ?? [];
+  return new Date(`${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}T${hour}:${minute}:${second}Z`);
+}
+
 /** `20261121T020000Z`, to the second. */
 export function compactTime(moment: Date): string {
   return `${moment.toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;

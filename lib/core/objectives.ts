@@ -21,9 +21,19 @@ export function objectivesOf(source: Pick<Source, 'schedule' | 'objectives'>): O
   };
 }
 
-/** The first run that any of the source's schedules has after `since`: nothing rings before (I10). */
-export function firstDueRun(source: Pick<Source, 'schedule'>, zone: string, since: Date): Date {
-  return new Date(Math.min(...source.schedule.map((schedule) => nextRun(schedule, zone, since).getTime())));
+/**
+ * When the source may first have a proven backup: the first run that any of its schedules has after `since`, and where
+ * proofs have times of their own the first of them after that. Nothing rings before (I10).
+ */
+export function firstDueRun(source: Pick<Source, 'schedule' | 'prove'>, zone: string, since: Date): Date {
+  const run = new Date(Math.min(...source.schedule.map((schedule) => nextRun(schedule, zone, since).getTime())));
+  const cron = proveCron(source);
+  return cron === null ? run : nextRun({ cron }, zone, run);
+}
+
+/** `prove: { cron }`; null when each run proves its backup, or none does. */
+function proveCron({ prove }: Pick<Source, 'prove'>): string | null {
+  return (typeof prove === 'object' && prove.cron) || null;
 }
 
 /** What the vaults and ledgers tell about one source. */
@@ -43,6 +53,8 @@ export interface History {
 
 /** One line about a source, for people. */
 export interface Finding {
+  /** `proof`: of the newest backup; `clock`: a backup from the future; `choice`: `prove: never`. */
+  readonly about: 'age' | 'clock' | 'proof' | 'rto' | 'choice';
   readonly message: string;
   /** Whether it makes the source unhealthy (exit 3); else it is only said. */
   readonly rings: boolean;
@@ -72,32 +84,35 @@ export function judge(
   const equalAt = counts === null ? null : later(counts.snapshotAt, history.unchangedAt);
   const ageSeconds = equalAt === null ? null : (now.getTime() - equalAt.getTime()) / 1000;
   const findings: Finding[] = [];
-  const say = (rings: boolean, message: string) => findings.push({ rings, message });
+  const say = (about: Finding['about'], rings: boolean, message: string) => findings.push({ about, rings, message });
 
-  if (byChoice) say(false, 'unproven by choice (prove: never)');
+  if (byChoice) say('choice', false, 'unproven by choice (prove: never)');
   if (ageSeconds === null) {
     const waiting = now < history.firstDue;
     const what = byChoice ? 'nothing stored yet' : newest ? 'nothing proven yet' : 'no backup yet';
-    say(!waiting, waiting ? `${what}, first run due ${history.firstDue.toISOString()}` : what);
+    const first = proveCron(source) === null ? 'first run' : 'first proof';
+    say('age', !waiting, waiting ? `${what}, ${first} due ${history.firstDue.toISOString()}` : what);
   } else if (ageSeconds > objectives.rpoSeconds) {
     const rpo = `${formatSeconds(objectives.rpoSeconds)}${objectives.rpoIsDefault ? ' (default)' : ''}`;
     say(
+      'age',
       true,
       `newest ${byChoice ? '' : 'proven '}backup is ${formatSeconds(ageSeconds)} old, older than its RPO ${rpo}`,
     );
   } else if (ageSeconds < -CLOCK_TOLERANCE_SECONDS) {
-    say(true, `newest backup lies ${formatSeconds(-ageSeconds)} in the future: a clock is wrong`);
+    say('clock', true, `newest backup lies ${formatSeconds(-ageSeconds)} in the future: a clock is wrong`);
   }
   if (newest && newest.id !== newestProven?.id) {
     const because = history.reason === null ? '' : `: ${history.reason}`;
-    if (newest.proof === 'disproven') say(true, `newest backup ${newest.id} is disproven${because}`);
-    if (newest.proof === 'inconclusive') say(false, `newest backup ${newest.id} cannot be proven here${because}`);
-    if (newest.proof === 'unproven' && !byChoice) say(false, `newest backup ${newest.id} is not proven yet`);
+    if (newest.proof === 'disproven') say('proof', true, `newest backup ${newest.id} is disproven${because}`);
+    if (newest.proof === 'inconclusive')
+      say('proof', false, `newest backup ${newest.id} cannot be proven here${because}`);
+    if (newest.proof === 'unproven' && !byChoice) say('proof', false, `newest backup ${newest.id} is not proven yet`);
   }
   const { rtoSeconds } = objectives;
   if (rtoSeconds !== null && history.restoreSeconds !== null && history.restoreSeconds > rtoSeconds) {
     const took = formatTook(history.restoreSeconds);
-    say(true, `the last restore took ${took}, longer than its RTO ${formatSeconds(rtoSeconds)}`);
+    say('rto', true, `the last restore took ${took}, longer than its RTO ${formatSeconds(rtoSeconds)}`);
   }
   return { healthy: !findings.some(({ rings }) => rings), ageSeconds, findings };
 }

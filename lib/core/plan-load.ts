@@ -9,6 +9,8 @@ import { ruleProblems } from '#core/plan-rules';
 /** A plan that can be worked by, and the text it came from. */
 export interface LoadedPlan {
   readonly plan: Plan;
+  /** What the file says, before any default was put in: pieces are cut out of it. */
+  readonly value: unknown;
   /** As it stands in the file, secrets unresolved: what goes into `plans/<sha256>.yaml`. */
   readonly text: string;
   readonly sha256: string;
@@ -39,7 +41,14 @@ export function loadPlan(text: string, file: string): LoadedPlan {
   }
   const problems = ruleProblems(parsed.data);
   if (problems.length > 0) throw refused(problems, document, file);
-  return { plan: parsed.data, text, sha256: sha256Hex(text), file, at: (path) => pointed(file, document.at(path)) };
+  return {
+    plan: parsed.data,
+    value: document.value,
+    text,
+    sha256: sha256Hex(text),
+    file,
+    at: (path) => pointed(file, document.at(path)),
+  };
 }
 
 function refused(problems: readonly PlanProblem[], document: PlanDocument, file: string): PlanInvalid {

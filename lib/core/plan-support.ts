@@ -1,3 +1,4 @@
+import { withReplicas } from '#core/copy-rules';
 import { NotThereYet } from '#core/errors';
 import type { Plan, Source } from '#core/plan';
 import { type PlanPath, pathText } from '#core/plan-problem';
@@ -43,7 +44,10 @@ export function support(plan: Plan, sourceName: string | null, command: string):
   if (asksForAll || (source && command === 'backup')) {
     const sources = source ? [source] : Object.values(plan.sources);
     const schedules = sources.flatMap(({ schedule }) => schedule);
-    const vaults = new Set(schedules.flatMap(({ to }) => to));
+    const vaults = withReplicas(
+      plan,
+      schedules.flatMap(({ to }) => to),
+    );
     warnings.push(...vaultWarnings(plan, vaults), ...classWarnings(plan, vaults, new Set(schedules.flatMap(tiersOf))));
   }
   if (asksForAll) warnings.push(...planWarnings(plan));
@@ -99,12 +103,11 @@ function* warningsOf(name: string, source: Source): Iterable<Unsupported> {
 function* vaultWarnings(plan: Plan, used: ReadonlySet<string>): Iterable<Unsupported> {
   for (const [name, vault] of Object.entries(plan.vaults)) {
     if (!used.has(name)) continue;
-    const path = ['vaults', name];
-    if (vault.replica) {
-      yield notYet([...path, 'replica'], 'replica', 'name both vaults in to:', 'nothing is copied by itself');
-    }
-    if ('lock' in vault && vault.lock) {
-      yield notYet([...path, 'lock'], `lock: ${vault.lock}`, null, 'objects are stored without Object Lock');
+    const { replica } = vault;
+    if (replica && replica.vault === undefined) {
+      const what = `replica: { ${replica.account === undefined ? 'region' : 'account'} }`;
+      const hint = 'make a bucket there a vault of its own, and write replica: { vault: NAME }';
+      yield notYet(['vaults', name, 'replica'], what, hint, 'nothing is copied there');
     }
   }
 }
@@ -114,8 +117,12 @@ function* classWarnings(plan: Plan, vaults: ReadonlySet<string>, tiers: Readonly
   for (const [name, tier] of Object.entries(plan.tiers)) {
     if (!tiers.has(name) || tier.class === undefined || tier.class === 'standard') continue;
     const path = ['tiers', name, 'class'];
-    if (inS3) yield notYet(path, `class: ${tier.class}`, null, 'objects are stored in the bucket’s default class');
-    else {
+    if (inS3) {
+      // The others are chosen at put; these are moved to, days later, by the bucket.
+      if (tier.class !== 'archive' && tier.class !== 'deep-archive') continue;
+      const hint = 'give the bucket a lifecycle rule of your own, for objects over 128 KiB';
+      yield notYet(path, `class: ${tier.class}`, hint, 'objects stay in the bucket’s default class');
+    } else {
       const message = `${pathText(path)}: class: ${tier.class} has no effect, as no vault of this tier is s3`;
       yield { path, message, hint: null };
     }
@@ -124,18 +131,11 @@ function* classWarnings(plan: Plan, vaults: ReadonlySet<string>, tiers: Readonly
 
 /** What nobody does yet, whatever the source. */
 function* planWarnings(plan: Plan): Iterable<Unsupported> {
-  const parts = [
-    ['alerts', 'nobody is told; run holdfast status from your own monitoring, exit 3 is unhealthy'],
-    ['retain', 'nothing is ever removed'],
-    ['kpi', 'nothing is measured against it'],
-    ['serve', 'holdfast backup --all from cron or a systemd timer does its work'],
-    ['cloud', 'nothing is deployed; all sources run here'],
-  ] as const;
+  const parts = [['cloud', 'nothing is deployed; all sources run here']] as const;
   for (const [key, meanwhile] of parts) if (plan[key] !== undefined) yield notYet([key], key, null, meanwhile);
   for (const [name, source] of Object.entries(plan.sources)) {
     const path = ['sources', name];
     if (source.drill) yield notYet([...path, 'drill'], 'drill', null, 'prove restores and compares each backup');
-    if (source.hold) yield notYet([...path, 'hold'], 'hold', null, 'nothing is ever removed');
   }
   yield* shortWarnings(plan);
 }

@@ -65,6 +65,10 @@ const replicaField = z
   })
   .meta({ description: 'a second copy: in another region or account, or in another vault of this plan' });
 
+const siteField = z.string().min(1).optional().meta({
+  description: 'where it stands, for counting sites: a disk is here unless it says else, a bucket in its region',
+});
+
 const s3Vault = z.strictObject({
   s3: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$/, {
     error: 'want the name of a bucket, such as archon72-backups',
@@ -88,11 +92,13 @@ const s3Vault = z.strictObject({
   lock: z.enum(['governance', 'compliance']).optional().meta({ description: 'Object Lock, per object' }),
   lockFor: durationField.optional().meta({ description: 'lock of what is kept for ever, renewed; 1y unless told' }),
   capacity: sizeField.optional(),
+  site: siteField,
   replica: replicaField.optional(),
 });
 const diskVault = z.strictObject({
   disk: z.string().min(1).meta({ description: 'a directory' }),
   capacity: sizeField.optional().meta({ description: 'what of the disk the vault may fill' }),
+  site: siteField,
   replica: replicaField.optional(),
 });
 
@@ -250,8 +256,9 @@ const channel = z.union(
     z.strictObject({ slack: secretText }),
     z.strictObject({ sms: z.string().min(3) }),
     z.strictObject({ webhook: secretText }),
+    z.strictObject({ sns: z.string().regex(/^arn:[a-z-]+:sns:/, { error: 'want the ARN of a topic' }) }),
   ],
-  { error: 'want { email }, { slack }, { sms } or { webhook }' },
+  { error: 'want { email }, { slack }, { sms }, { sns } or { webhook }' },
 );
 
 const alertsField = z.strictObject({
@@ -271,7 +278,18 @@ const alertsField = z.strictObject({
     .meta({ description: 'which alarm goes to which channels' }),
   heartbeat: secretText.optional().meta({ description: 'a URL that is asked for after each good watch' }),
   storageAbove: percentField.optional(),
-  escalateAfter: z.int().min(1).optional(),
+  escalateAfter: z
+    .int()
+    .min(1)
+    .optional()
+    .meta({ description: 'told so many times, or failed so often, and it goes to the channels above too; 3' }),
+  repeatEvery: durationField.optional().meta({ description: 'how often what is still wrong is told again; 1d' }),
+  smtp: z
+    .strictObject({ url: secretText, from: z.string().min(3).optional() })
+    .optional()
+    .meta({
+      description: 'the mail server, as smtps://user:${SMTP_PASSWORD}@mail.example.com; else the local sendmail',
+    }),
 });
 
 export const planSchema = z.strictObject({
@@ -296,6 +314,29 @@ export const planSchema = z.strictObject({
   cloud: z
     .strictObject({
       region: z.string().min(1),
+      account: z
+        .string()
+        .regex(/^\d{12}$/, { error: 'want twelve digits in quotes' })
+        .optional()
+        .meta({ description: 'needed for a replica in another account; else whoever deploys' }),
+      workers: z
+        .record(
+          nameField,
+          z.strictObject({
+            cpu: z
+              .union(
+                [0.25, 0.5, 1, 2, 4, 8, 16].map((size) => z.literal(size)),
+                {
+                  error: 'want 0.25, 0.5, 1, 2, 4, 8 or 16',
+                },
+              )
+              .optional(),
+            memory: sizeField.optional(),
+            scratch: sizeField.optional().meta({ description: 'for a whole restored copy; 21GiB to 200GiB' }),
+          }),
+        )
+        .optional()
+        .meta({ description: 'size of a source’s tasks, by its name; "default" is of all others' }),
       network: z
         .strictObject({
           vpcId: z.string().optional(),

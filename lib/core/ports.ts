@@ -1,6 +1,10 @@
 import type { Readable, Writable } from 'node:stream';
+import type { Telling } from '#core/alert';
+import type { JobDocument, StartPayload } from '#core/job';
 import type { Identity, Manifest, Probe } from '#core/manifest';
+import type { Metric } from '#core/metrics';
 import type { EngineName, Source } from '#core/plan';
+import type { TaskDetail } from '#core/task-end';
 
 /** Time. Core and jobs never read the machine's clock themselves. */
 export interface Clock {
@@ -33,6 +37,11 @@ export interface Command {
   readonly as?: { readonly uid: number; readonly gid: number };
   /** Exit codes that mean success; `[0]` unless told. */
   readonly okCodes?: readonly number[];
+  /**
+   * Starts although the run was stopped, and is not ended with it: only for what takes away what the run made elsewhere.
+   * Give it a timeout.
+   */
+  readonly afterStop?: boolean;
 }
 
 export interface Ended {
@@ -215,6 +224,8 @@ export interface SourceFacts {
 export interface SourceRef {
   readonly name: string;
   readonly settings: Source;
+  /** Directories of the plan's disk vaults, absolute: a tree that holds one must not back it up into itself. */
+  readonly vaultDirectories?: readonly string[];
 }
 
 /**
@@ -289,7 +300,7 @@ export interface Vault {
   readonly url: string;
   readonly features: VaultFeatures;
   /** Create-only. Throws `KeyExists`. Durable when it returns. */
-  putOnce(key: string, body: Uint8Array): Promise<void>;
+  putOnce(key: string, body: Uint8Array, keep?: KeepOptions): Promise<void>;
   /** Overwrites: only for lease beats, `RUNBOOK.md`, `index.html`. */
   putAgain(key: string, body: Uint8Array): Promise<void>;
   /**
@@ -313,10 +324,131 @@ export interface Vault {
   now(): Promise<Date>;
   /** Bytes free for more, or null when unknowable. */
   free(): Promise<number | null>;
+  /** Bytes it may hold in all: the plan's `capacity`, else its disk's size; null when unknowable. */
+  total?(): Promise<number | null>;
+  /** Where the store itself can end what retention has marked. */
+  readonly expiryMarks?: ExpiryMarks;
+  /** An address at which anybody who has it can read the object for so long; where the store signs such. */
+  link?(key: string, seconds: number): Promise<string>;
+  /** Where the store keeps objects in classes and under locks; else `KeepOptions` mean nothing to it. */
+  readonly keeping?: Keeping;
 }
 
-export interface StoreOptions {
+export interface Lacking {
+  readonly part: 'class' | 'lock';
+  /** In words. */
+  readonly what: string;
+}
+
+export interface Keeping {
+  /** What of it this store does not do, found out without storing anything. Empty = all is done. */
+  lacking(keep: KeepOptions): Promise<readonly Lacking[]>;
+  /** Locks objects at least until then; a lock that lasts longer stays. Throws `KeyMissing`, `VaultRefused`. */
+  extendLock(keys: readonly string[], lock: ObjectLock): Promise<void>;
+}
+
+/**
+ * Marks on which a store's own lifecycle rules act: retention decides and marks, the store removes, and nobody needs the
+ * right to delete (DESIGN section 4). The mark is the tag `holdfast=expired`.
+ */
+export interface ExpiryMarks {
+  /**
+   * Whether the store removes every marked object below `prefix` by itself. False = it has no such rule, or no lifecycle.
+   * Throws `VaultRefused` when it may not be asked: then nobody knows, which is not "no".
+   */
+  covers(prefix: string): Promise<boolean>;
+  /** Other tags of the objects stay. Marking twice is harmless. Throws `KeyMissing`, `VaultRefused`. */
+  mark(keys: readonly string[]): Promise<void>;
+}
+
+/** How a store should keep an object. What it cannot do it leaves out, stores the object all the same, and says so. */
+export interface KeepOptions {
+  readonly storageClass?: 'infrequent' | 'archive-instant';
+  readonly lock?: ObjectLock;
+  /** Told what of this the store does not do. */
+  readonly onLess?: (less: Lacking) => void;
+}
+
+/** Until then nobody can remove the object: `governance` but for who may bypass it, `compliance` nobody at all. */
+export interface ObjectLock {
+  readonly mode: 'governance' | 'compliance';
+  readonly until: Date;
+}
+
+export interface StoreOptions extends KeepOptions {
   readonly signal: AbortSignal;
   /** Told of each chunk, for progress. */
   readonly onBytes?: (bytes: number) => void;
+  /** Of a copy: what the bytes, one volume, have to be. Else nothing gets its final name and `Disproven` is thrown. */
+  readonly expect?: { readonly bytes: number; readonly sha256: string };
+}
+
+/** What became of one message on one channel. */
+export interface Delivery {
+  /** Printable, without secrets: `email ops@example.com`, `slack ${SLACK_WEBHOOK}`, `webhook example.com`. */
+  readonly channel: string;
+  readonly ok: boolean;
+  /** Why it was not delivered; null when it was. */
+  readonly error: string | null;
+}
+
+/** Who is told. Opened from the plan's `alerts` by the host. */
+export interface Messenger {
+  /**
+   * Sends to every channel of the telling's severity, each by itself: what one cannot deliver keeps no other from it.
+   * Never throws for a channel; empty when the plan names no channel at all (`core/audience`).
+   */
+  tell(telling: Telling): Promise<readonly Delivery[]>;
+  /** Tells the dead man's service that the watcher lives; null when the plan names none. */
+  heartbeat(): Promise<Delivery | null>;
+}
+
+/** Small JSON notes of this machine about this plan that outlive a run. Null where nothing was noted, or nothing can be. */
+export interface Notes {
+  read(name: string): Promise<unknown>;
+  write(name: string, value: unknown): Promise<void>;
+}
+
+/** Starts what works on a source elsewhere. Throws `CloudFailed` when nothing was started. */
+export interface Launcher {
+  /**
+   * @param scratchGiB room for plaintext, where a task's usual does not do
+   * @returns the task's name, and whether it had been started before by the same document
+   */
+  launch(
+    document: JobDocument,
+    scratchGiB: number | null,
+  ): Promise<{ readonly task: string; readonly already: boolean }>;
+}
+
+export interface RunningTask {
+  readonly task: string;
+  readonly document: JobDocument;
+  /** Null: not yet; or nobody knows. */
+  readonly startedAt: Date | null;
+}
+
+/** What has been started elsewhere. Throws `CloudFailed`: "could not list" is never "none" (I14). */
+export interface Tasks {
+  running(): Promise<readonly RunningTask[]>;
+  /** Those that ended lately, as long as the service remembers them. */
+  ended(): Promise<readonly TaskDetail[]>;
+  /** It is given two minutes to end well. */
+  stop(task: string, reason: string): Promise<void>;
+}
+
+/** Asks a function to do something, and does not wait for it. Throws `CloudFailed`. */
+export interface Invoker {
+  start(payload: StartPayload): Promise<void>;
+  retain(request: { readonly source: string | null; readonly dryRun: boolean }): Promise<void>;
+}
+
+export interface SecretNames {
+  /** Of these variables, those whose secret is absent or was never given a value. Throws `CloudFailed`. */
+  withoutValue(variables: readonly string[]): Promise<readonly string[]>;
+}
+
+/** Throws `CloudFailed`. */
+export interface MetricSink {
+  write(metrics: readonly Metric[]): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { RecordInvalid } from '#core/errors';
 import { backupId, canonicalJson, compactTime, keyPart, sha256Hex } from '#core/manifest';
+import type { Source } from '#core/plan';
 
 /** The record of one restore test (DESIGN section 1). `unproven` is what a backup is while it has none that decides. */
 
@@ -9,6 +10,11 @@ export type ProofOutcome = (typeof PROOF_OUTCOMES)[number];
 export type ProofState = ProofOutcome | 'unproven';
 
 const DIFFERENCES_KEPT = 50;
+
+/** Whether each backup of a source is proven as soon as it is stored; else by times of its own, or never. */
+export function provesAtOnce({ prove = 'always' }: Pick<Source, 'prove'>): boolean {
+  return prove === 'always' || (typeof prove === 'object' && prove.cron === undefined);
+}
 
 const unsigned = z.strictObject({
   format: z.literal(1),

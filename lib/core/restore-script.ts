@@ -48,3 +48,16 @@ ${body.trim()}
 all_stages_done
 `;
 }
+
+/** sh that writes one artifact's plain bytes to stdout, with `KEY` and `VAULT` from the environment. */
+export function unsealCommand(
+  manifest: Pick<UnsignedManifest, 'source' | 'tier' | 'id'> & {
+    readonly encryption: Pick<UnsignedManifest['encryption'], 'method'>;
+  },
+  artifact: Artifact,
+): string {
+  const folder = backupFolder(manifest);
+  const files = artifact.volumes.map((volume) => `"$VAULT/${folder}/${volume.name}"`);
+  const decrypt = { age: ' | age -d -i "$KEY"', gpg: ' | gpg --batch --quiet --decrypt', none: '' };
+  return `cat ${files.join(' ')}${decrypt[manifest.encryption.method]} | zstd -dc`;
+}

@@ -16,6 +16,11 @@ export interface Timing {
   readonly every?: Duration | undefined;
 }
 
+/** How a schedule is called in manifests and ledgers: `0 2 * * *`, `every 15m`. */
+export function timingText({ cron, every }: Timing): string {
+  return cron ?? `every ${every?.text}`;
+}
+
 const DAY = 86_400;
 /** Days between the Unix epoch and its first Monday. */
 const FIRST_MONDAY = 4;

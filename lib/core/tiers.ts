@@ -62,7 +62,7 @@ export function dueTier(
 }
 
 /** When the tier's period that the moment lies in began; undefined for an own tier without `every:`. */
-function periodStart(name: string, every: Duration | undefined, zone: string, moment: Date): Date | undefined {
+export function periodStart(name: string, every: Duration | undefined, zone: string, moment: Date): Date | undefined {
   if (every) return previousRun({ every }, zone, moment) ?? undefined;
   if (!isCalendarTier(name)) return undefined;
   if (name === 'hourly') return previousRun({ every: { text: '1h', seconds: 3600 } }, zone, moment) ?? undefined;

@@ -57,14 +57,15 @@ export function createProcesses(
   });
 
   function begin(command: Command, stdio: ('pipe' | 'ignore' | number | Readable)[], unread = false): Running {
-    if (signal.aborted) throw new Cancelled('stopped before starting a child', { cause: signal.reason });
+    if (signal.aborted && !command.afterStop)
+      throw new Cancelled('stopped before starting a child', { cause: signal.reason });
     const child = spawn(command.program, command.args, {
       cwd: command.cwd,
       env: { ...inherited, ...command.env },
       stdio,
       ...(command.as ? { uid: command.as.uid, gid: command.as.gid } : {}),
     });
-    live.add(child);
+    if (!command.afterStop) live.add(child);
     let stderr = Buffer.alloc(0);
     child.stderr?.on('data', (chunk: Buffer) => {
       stderr = Buffer.concat([stderr, chunk]);
@@ -100,7 +101,8 @@ export function createProcesses(
   function failureOf(ended: Awaited<Running['ended']>, command: Command): Error | null {
     if (ended.missing) return missing(command.program);
     if (ended.code !== null && (command.okCodes ?? [0]).includes(ended.code)) return null;
-    if (signal.aborted) return new Cancelled(`${base(command.program)} was stopped`, { cause: signal.reason });
+    if (signal.aborted && !command.afterStop)
+      return new Cancelled(`${base(command.program)} was stopped`, { cause: signal.reason });
     const how =
       ended.code !== null ? `exit code ${ended.code}` : ended.signal ? `signal ${ended.signal}` : 'no exit code';
     const said = lastLines(ended.stderr);

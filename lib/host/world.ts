@@ -2,25 +2,22 @@ import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
-import { NotThereYet, PlanInvalid, UsageError } from '#core/errors';
+import { PlanInvalid, UsageError } from '#core/errors';
 import { type EngineName, engineOf } from '#core/plan';
 import { type LoadedPlan, loadPlan } from '#core/plan-load';
-import type { Log, Progress, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
+import type { Clock, Log, Progress, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
 import { redact, reveal } from '#core/secrets';
-import { files } from '#engines/files/engine';
-import { postgres } from '#engines/postgres/engine';
-import { redis } from '#engines/redis/engine';
-import { sqlite } from '#engines/sqlite/engine';
 import { machineClock } from '#host/clock';
+import { engineNamed } from '#host/engines';
 import { isGone, thisHolder } from '#host/holder';
 import { fileIntents } from '#host/intents';
+import { fileNotes } from '#host/notes';
 import { createProcesses } from '#host/processes';
 import { openScratch } from '#host/scratch';
 import type { JobEnvironment } from '#jobs/environment';
+import { openMessenger } from '#notify/messenger';
 import { type FoundIdentity, findIdentity, identityFile } from '#vault/identity-file';
 import { openVault, openVaultUrl } from '#vault/open';
-
-const ENGINES: Readonly<Partial<Record<EngineName, StreamingEngine>>> = { postgres, redis, sqlite, files };
 
 export interface Machine {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -29,12 +26,14 @@ export interface Machine {
   readonly log: Log;
   readonly progress: Progress;
   readonly secrets: SecretKeeper;
+  /** The machine's own unless told. */
+  readonly clock?: Clock;
 }
 
 /** Remembers what was revealed, so that nothing printed afterwards holds it. */
 export class SecretKeeper {
   readonly #values = new Set<string>();
-  readonly #lookup: (name: string) => string | undefined;
+  #lookup: (name: string) => string | undefined;
 
   constructor(lookup: (name: string) => string | undefined) {
     this.#lookup = lookup;
@@ -46,6 +45,11 @@ export class SecretKeeper {
       if (value !== undefined) this.#values.add(value);
       return value;
     });
+  }
+
+  /** From now on variables come from here; what was revealed before stays hidden. */
+  lookIn(lookup: (name: string) => string | undefined): void {
+    this.#lookup = lookup;
   }
 
   /** A secret that came by another way than `${NAME}`. */
@@ -96,8 +100,14 @@ export interface World extends JobEnvironment {
   close(): Promise<void>;
 }
 
-export async function openWorld(machine: Machine, path: string): Promise<World> {
-  const plan = readPlan(path, machine.directory);
+/** What a process that makes many runs keeps between them: the plan it read, the vaults it opened. */
+export interface Kept {
+  readonly plan: LoadedPlan;
+  vault(name: string): Vault;
+}
+
+export async function openWorld(machine: Machine, path: string, kept: Kept | null = null): Promise<World> {
+  const plan = kept?.plan ?? readPlan(path, machine.directory);
   const base = dirname(path);
   const { run, close } = await openRun(machine);
   const vaults = new Map<string, Vault>();
@@ -108,14 +118,22 @@ export async function openWorld(machine: Machine, path: string): Promise<World> 
     holder: thisHolder(),
     isGone,
     intents: fileIntents(machine.environment, plan.plan.name, base),
+    messenger: openMessenger(plan.plan, run, { redact: (text) => machine.secrets.redact(text) }),
+    notes: fileNotes(machine.environment, plan.plan.name),
     redact: (text) => machine.secrets.redact(text),
     vault(name) {
+      if (kept) return kept.vault(name);
       const known = vaults.get(name);
       if (known) return known;
       const settings = plan.plan.vaults[name];
       if (!settings)
         throw new UsageError(`no vault "${name}" in the plan, want one of ${Object.keys(plan.plan.vaults).join(', ')}`);
-      const opened = openVault(name, settings, { reveal: run.reveal, processes: run.processes, baseDirectory: base });
+      const opened = openVault(name, settings, {
+        reveal: run.reveal,
+        processes: run.processes,
+        baseDirectory: base,
+        signal: run.signal,
+      });
       vaults.set(name, opened);
       return opened;
     },
@@ -125,7 +143,7 @@ export async function openWorld(machine: Machine, path: string): Promise<World> 
         throw new UsageError(
           `no source "${name}" in ${plan.file}, want one of ${Object.keys(plan.plan.sources).join(', ')}`,
         );
-      return { name, settings: withAbsolutePaths(settings, base) };
+      return { name, settings: withAbsolutePaths(settings, base), vaultDirectories: diskVaults(plan, base) };
     },
     engine: (source) => engineNamed(engineOf(source.settings)),
     identity: onceWarned(machine, () =>
@@ -151,6 +169,7 @@ export async function openBareWorld(machine: Machine, url: string, identity: str
     processes: run.processes,
     baseDirectory: machine.directory,
     environment: machine.environment,
+    signal: run.signal,
   });
   return {
     run,
@@ -176,19 +195,13 @@ function onceWarned(machine: Machine, find: () => Promise<FoundIdentity | null>)
   };
 }
 
-export function engineNamed(name: EngineName): StreamingEngine {
-  const engine = ENGINES[name];
-  if (!engine) throw new NotThereYet(`the ${name} engine is accepted in a plan and is not there yet in this version`);
-  return engine;
-}
-
 async function openRun(machine: Machine): Promise<{ readonly run: RunContext; close(): Promise<void> }> {
   const scratch = await openScratch(machine.environment);
   for (const line of scratch.swept) machine.log.info(line);
   const processes = createProcesses(machine.environment, machine.signal, scratch.path);
   const run: RunContext = {
     processes,
-    clock: machineClock,
+    clock: machine.clock ?? machineClock,
     log: machine.log,
     progress: machine.progress,
     scratch: scratch.path,
@@ -197,6 +210,11 @@ async function openRun(machine: Machine): Promise<{ readonly run: RunContext; cl
     host: hostname(),
   };
   return { run, close: () => scratch.close() };
+}
+
+/** Absolute, whether they are there or not. */
+function diskVaults({ plan }: LoadedPlan, base: string): readonly string[] {
+  return Object.values(plan.vaults).flatMap((vault) => ('disk' in vault ? [resolve(base, vault.disk)] : []));
 }
 
 /** Paths in a plan count from the plan's own directory, wherever the command was called. */

@@ -1,35 +1,84 @@
-import { UsageError } from '#core/errors';
+import { isAnswered, scheduleKeys } from '#core/due';
+import { Busy, UsageError } from '#core/errors';
+import type { SourceHistory } from '#core/history';
+import { isoTime } from '#core/manifest';
 import type { Schedule } from '#core/plan';
 import type { SourceRef, Vault } from '#core/ports';
 import { stateOf } from '#core/proof';
 import { dueTier, tiersOf } from '#core/tiers';
-import type { BackupRequest } from '#jobs/backup-run';
+import type { BackupRequest, Trigger } from '#jobs/backup-run';
 import { manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
+import type { HeldVault } from '#jobs/held-vault';
+import { historyIn, keepHistory } from '#jobs/source-history';
 
 /** What lies further back is of no period that a tier may have: a year, and a margin for zones and leap days. */
 const LONGEST_PERIOD_MILLISECONDS = 370 * 86_400_000;
 
-/** The schedule that a request by hand belongs to: the first that may land in the tier asked for. */
-export function scheduleFor(source: SourceRef, tier: string | null): Schedule {
+/**
+ * The schedule that a run belongs to: the one it answers; by hand, the first that may land in the tier asked for.
+ * @throws UsageError no schedule has that tier, or that key any more
+ */
+export function scheduleFor(
+  source: SourceRef,
+  tier: string | null,
+  asked: string | null,
+): { readonly schedule: Schedule; readonly key: string } {
   const { schedule } = source.settings;
-  const found = schedule.find((one) => one.kind !== 'differential' && (tier === null || tiersOf(one).includes(tier)));
-  if (found) return found;
+  const keys = scheduleKeys(source.settings);
+  const found = schedule.findIndex(
+    (one, index) =>
+      one.kind !== 'differential' &&
+      (asked === null || keys[index] === asked) &&
+      (tier === null || tiersOf(one).includes(tier)),
+  );
+  const [chosen, key] = [schedule[found], keys[found]];
+  if (chosen && key !== undefined) return { schedule: chosen, key };
+  if (asked !== null)
+    throw new UsageError(`no schedule of ${source.name} is "${asked}", want one of ${keys.join(', ')}`, {
+      source: source.name,
+    });
   const allowed = [...new Set(schedule.flatMap(tiersOf))];
   throw new UsageError(`no schedule of ${source.name} has tier "${tier}", want one of ${allowed.join(', ')}`, {
     source: source.name,
   });
 }
 
+/**
+ * Two processes may find the same run due; the second one gets the lease when the first has made it.
+ * @throws Busy a run has answered this time, or a later one, meanwhile
+ */
+export async function refuseIfAnswered(
+  { schedule, scheduledAt }: Trigger,
+  source: SourceRef,
+  held: readonly HeldVault[],
+  environment: JobEnvironment,
+): Promise<void> {
+  if (schedule === null || scheduledAt === null) return;
+  const histories: SourceHistory[] = [];
+  for (const { vault } of held) {
+    const history = await historyIn(vault, source.name);
+    // So that each run, and whoever looks in between, reads on from here.
+    await keepHistory(vault, source.name, history);
+    histories.push(history);
+  }
+  if (isAnswered(schedule, scheduledAt, histories, environment.run.clock.now()))
+    throw new Busy(`the run of ${source.name} for ${isoTime(scheduledAt)} (${schedule}) was made by another process`, {
+      source: source.name,
+      hint: `holdfast ledger ${source.name} tells by whom`,
+    });
+}
+
+/** @param moment the time the run was scheduled for, or now */
 export async function dueFor(
   asked: string | null,
+  moment: Date,
   schedule: Schedule,
   source: SourceRef,
   home: Vault,
   environment: JobEnvironment,
 ): Promise<{ readonly tier: string; readonly mayskip: boolean }> {
   const { plan } = environment.plan;
-  const moment = environment.run.clock.now();
   const since = new Date(moment.getTime() - LONGEST_PERIOD_MILLISECONDS);
   const outcomes = await outcomesOf(home, source.name, since);
   const existing = (await placesOf(home, source.name, since)).map((place) => ({

@@ -1,15 +1,40 @@
 import { type ExitCode, HoldfastError } from '#core/errors';
-import { backupFolder, type Manifest } from '#core/manifest';
+import { backupFolder, isoTime, type Manifest } from '#core/manifest';
 import type { SourceRef, Vault } from '#core/ports';
 import type { ProofState } from '#core/proof';
 import type { JobEnvironment } from '#jobs/environment';
 import { appendLedger } from '#vault/ledger-store';
+
+/** Why a run is made. */
+export interface Trigger {
+  readonly by: Manifest['trigger']['by'];
+  /** The key of the schedule it answers (`scheduleKeys`); null: the request's tier decides which one it belongs to. */
+  readonly schedule: string | null;
+  /** The time of that schedule that it answers; null when somebody asked for it. */
+  readonly scheduledAt: Date | null;
+}
+
+export const BY_HAND: Trigger = { by: 'manual', schedule: null, scheduledAt: null };
+
+/** As manifests and ledger entries say it. */
+export function triggerDetails({ by, schedule, scheduledAt }: Trigger): {
+  readonly trigger: Trigger['by'];
+  readonly schedule: string | null;
+  readonly scheduledAt: string | null;
+} {
+  return { trigger: by, schedule, scheduledAt: scheduledAt && isoTime(scheduledAt) };
+}
 
 export interface BackupRequest {
   readonly source: string;
   readonly tier: string | null;
   readonly point: string | null;
   readonly reason: string | null;
+  readonly trigger: Trigger;
+  /**
+   * `elsewhere`: copies into further vaults and the proof are not this run's, as it may not read what it wrote (I9).
+   */
+  readonly afterwards?: 'here' | 'elsewhere';
 }
 
 /** One source's run, as `--json` tells it (DESIGN section 8). */
@@ -31,8 +56,9 @@ export interface BackupRun {
 
 /** The ledger says why, and where the leftovers lie (I13). A vault that cannot take even that is said beside the cause. */
 export async function tellFailure(
-  error: HoldfastError,
+  error: { readonly code: string; readonly message: string },
   place: { readonly source: string; readonly tier: string | null; readonly id: string },
+  trigger: Trigger,
   home: Vault,
   environment: JobEnvironment,
 ): Promise<void> {
@@ -46,7 +72,12 @@ export async function tellFailure(
         id: place.id,
         manifest: null,
         host: environment.run.host,
-        details: { code: error.code, message: environment.redact(error.message), left },
+        details: {
+          code: error.code,
+          message: environment.redact(error.message),
+          left,
+          ...triggerDetails(trigger),
+        },
       },
       environment.run.clock,
     );

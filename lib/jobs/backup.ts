@@ -1,18 +1,27 @@
-import { Busy, EXIT, HoldfastError, HookFailed, PartlyDone, VaultMissing } from '#core/errors';
+import { Busy, Cancelled, EXIT, HoldfastError, HookFailed, messageOf, PartlyDone, VaultMissing } from '#core/errors';
 import { isoTime, type Manifest, newBackupId } from '#core/manifest';
 import { engineOf, type Schedule } from '#core/plan';
 import { assertSupported, support } from '#core/plan-support';
 import type { Capture, SourceRef, Vault } from '#core/ports';
-import { type ProofState, stateOf } from '#core/proof';
-import { dueFor, mayBeSkipped, scheduleFor, unchanged } from '#jobs/backup-due';
-import { type BackupRequest, type BackupRun, briefly, tellFailure, withSource } from '#jobs/backup-run';
+import { type ProofState, provesAtOnce, stateOf } from '#core/proof';
+import { dueFor, mayBeSkipped, refuseIfAnswered, scheduleFor, unchanged } from '#jobs/backup-due';
+import {
+  type BackupRequest,
+  type BackupRun,
+  briefly,
+  type Trigger,
+  tellFailure,
+  triggerDetails,
+  withSource,
+} from '#jobs/backup-run';
 import { outcomesOf, placesOf } from '#jobs/catalog';
+import { copyBackup } from '#jobs/copy-backup';
 import type { JobEnvironment } from '#jobs/environment';
-import { type HeldVault, holdVault, isOfVault, releaseLoudly } from '#jobs/held-vault';
+import { guardedBy, type HeldVault, holdVault, isOfVault, lostLease, releaseLoudly } from '#jobs/held-vault';
 import { withHooks } from '#jobs/hooks';
 import { OpenedBackup } from '#jobs/open-backup';
 import { proveBackup } from '#jobs/prove';
-import { type BackupPlan, commitManifest, copyBackup, storeArtifacts, storePlan } from '#jobs/store-backup';
+import { type BackupPlan, commitManifest, storeArtifacts, storePlan } from '#jobs/store-backup';
 import { sealingOf } from '#vault/encryption';
 import { appendLedger, ledgerHead } from '#vault/ledger-store';
 
@@ -40,7 +49,8 @@ export async function backup(request: BackupRequest, environment: JobEnvironment
   const held: HeldVault[] = [];
   const away: HoldfastError[] = [];
   try {
-    const schedule = scheduleFor(source, request.tier);
+    const { schedule, key } = scheduleFor(source, request.tier, request.trigger.schedule);
+    const trigger = { ...request.trigger, schedule: key };
     assertSupported(plan.plan, request.source, 'backup');
     for (const name of schedule.to) {
       try {
@@ -52,9 +62,10 @@ export async function backup(request: BackupRequest, environment: JobEnvironment
     }
     // Said now as well, for whoever watches a long run; at its end it is the run's error.
     if (held.length > 0) for (const { message } of away) run.log.warn(`going on without a vault: ${message}`);
+    await refuseIfAnswered(trigger, source, held, environment);
     for (let first = 0; first < held.length; first++) {
       try {
-        return await backupUnderLease(request, source, schedule, held.slice(first), away, environment, {
+        return await backupUnderLease({ ...request, trigger }, source, schedule, held.slice(first), away, environment, {
           attempt: first,
           warnings,
           seconds,
@@ -98,22 +109,24 @@ async function backupUnderLease(
   const { run, plan } = environment;
   const [{ vault: home, lease: homeLease }, ...further] = held as [HeldVault, ...HeldVault[]];
   const startedAt = run.clock.now();
-  const scheduleText = schedule.cron ?? `every ${schedule.every?.text}`;
+  const { trigger } = request;
+  const moment = trigger.scheduledAt ?? startedAt;
   const id = newBackupId({
     source: source.name,
-    schedule: scheduleText,
+    schedule: trigger.schedule ?? '',
     // A second later for each attempt: two vaults may count their leases alike, and ids must differ.
-    scheduledAt: new Date(startedAt.getTime() + telling.attempt * 1000),
+    scheduledAt: new Date(moment.getTime() + telling.attempt * 1000),
     lease: homeLease.number,
   });
+  const guarded = guardedBy(held, environment);
   const hookProblems: HoldfastError[] = [];
   let tier: string | null = null;
   let manifest: Manifest;
   try {
-    const due = await dueFor(request.tier, schedule, source, home, environment);
+    const due = await dueFor(request.tier, moment, schedule, source, home, environment);
     tier = due.tier;
-    if (mayBeSkipped(request, source, due.mayskip) && (await unchanged(source, home, environment)))
-      return await tellUnchanged(source, startedAt, home, away, environment, telling);
+    if (mayBeSkipped(request, source, due.mayskip) && (await unchanged(source, home, guarded)))
+      return await tellUnchanged(source, trigger, startedAt, home, away, environment, telling);
     const sealing = await sealingOf(plan.plan.encryption, run.processes);
     await storePlan(plan, home);
     const backupPlan: BackupPlan = {
@@ -121,7 +134,11 @@ async function backupUnderLease(
       engine: engineOf(source.settings),
       id,
       tier,
-      trigger: { by: 'manual', schedule: scheduleText, scheduledAt: null },
+      trigger: {
+        by: trigger.by,
+        schedule: trigger.schedule,
+        scheduledAt: trigger.scheduledAt && isoTime(trigger.scheduledAt),
+      },
       reason: request.reason,
       point: request.point,
       startedAt,
@@ -131,19 +148,21 @@ async function backupUnderLease(
     };
     manifest = await capturing(
       source,
-      environment,
+      guarded,
       hookProblems,
       async (capture) => {
-        const stored = await storeArtifacts(capture, backupPlan, home, sealing, run);
-        return { stored, commit: () => commitManifest(backupPlan, stored, capture, plan, sealing, home, run) };
+        const stored = await storeArtifacts(capture, backupPlan, plan, home, sealing, guarded.run);
+        return { stored, commit: () => commitManifest(backupPlan, stored, capture, environment, sealing, home) };
       },
       async () => {
         for (const { lease } of held) await lease.confirm();
       },
     );
-  } catch (error) {
-    if (!(error instanceof HoldfastError)) throw error;
-    await tellFailure(error, { source: source.name, tier, id }, home, environment);
+  } catch (thrown) {
+    const error = thrown instanceof Cancelled ? (whyStopped(run.signal, held) ?? thrown) : thrown;
+    // A defect too leaves word of the run before it goes on up.
+    const told = error instanceof HoldfastError ? error : { code: 'defect', message: messageOf(error) };
+    await tellFailure(told, { source: source.name, tier, id }, trigger, home, environment);
     throw error;
   }
 
@@ -160,15 +179,22 @@ async function backupUnderLease(
         id,
         manifest: manifest.sha256,
         host: run.host,
-        details: { tier: manifest.tier, bytes, snapshotAt: manifest.snapshotAt },
+        details: {
+          tier: manifest.tier,
+          bytes,
+          snapshotAt: manifest.snapshotAt,
+          seconds: telling.seconds(),
+          ...triggerDetails(trigger),
+        },
       },
       run.clock,
     ),
   );
-  for (const { vault } of further) {
+  const elsewhere = request.afterwards === 'elsewhere';
+  for (const { vault } of elsewhere ? [] : further) {
     await attempt(problems, async () => {
       await storePlan(plan, vault);
-      await copyBackup(manifest, home, vault, run);
+      telling.warnings.push(...(await copyBackup(manifest, home, vault, environment)));
       stored.push(vault);
       await appendLedger(
         vault,
@@ -187,12 +213,12 @@ async function backupUnderLease(
 
   let proof: ProofState = 'unproven';
   let proofError: HoldfastError | null = null;
-  const prove = source.settings.prove ?? 'always';
-  if (prove === 'always' || (typeof prove === 'object' && prove.cron === undefined)) {
+  if (!elsewhere && provesAtOnce(source.settings)) {
     try {
       const attempted = await proveBackup(new OpenedBackup(manifest, home, environment), source, stored, environment);
       proof = attempted.result;
       proofError = attempted.error;
+      telling.warnings.push(...attempted.warnings);
     } catch (error) {
       // The backup is committed: what hinders its proof cannot make it fail, or busy (I1).
       if (!(error instanceof HoldfastError)) throw error;
@@ -203,7 +229,7 @@ async function backupUnderLease(
         }),
       );
     }
-  } else if (prove === 'never') telling.warnings.push('unproven by choice: the plan says prove: never');
+  } else if (source.settings.prove === 'never') telling.warnings.push('unproven by choice: the plan says prove: never');
 
   const [error = null, ...more] = proofError ? [proofError, ...problems] : problems;
   telling.warnings.push(...more.map(({ message }) => message));
@@ -222,6 +248,12 @@ async function backupUnderLease(
     seconds: telling.seconds(),
     warnings: telling.warnings,
   };
+}
+
+/** What was stopped has the reason of who stopped it: the host, when it gave one, or a lease that was lost. */
+function whyStopped({ aborted, reason }: AbortSignal, held: readonly HeldVault[]): HoldfastError | null {
+  if (!aborted) return lostLease(held);
+  return reason instanceof HoldfastError ? reason : null;
 }
 
 /** Opens the snapshot between the hooks, lets `store` read it, closes it, and commits only when all of that was well. */
@@ -249,6 +281,7 @@ async function capturing<S>(
 
 async function tellUnchanged(
   source: SourceRef,
+  trigger: Trigger,
   startedAt: Date,
   home: Vault,
   away: readonly HoldfastError[],
@@ -264,7 +297,7 @@ async function tellUnchanged(
       id: newest?.id ?? null,
       manifest: null,
       host: environment.run.host,
-      details: { at: isoTime(startedAt) },
+      details: { at: isoTime(startedAt), ...triggerDetails(trigger) },
     },
     environment.run.clock,
   );

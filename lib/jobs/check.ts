@@ -1,3 +1,4 @@
+import { withReplicas } from '#core/copy-rules';
 import { HoldfastError, KeyExists, messageOf, VaultMissing } from '#core/errors';
 import { isoTime } from '#core/manifest';
 import { type Support, support } from '#core/plan-support';
@@ -5,7 +6,9 @@ import type { CheckLine, SourceRef, Vault } from '#core/ports';
 import { nextRun } from '#core/schedule';
 import { formatBytes } from '#core/size';
 import { sourcesIn } from '#jobs/catalog';
+import { checkCopies } from '#jobs/check-copies';
 import type { JobEnvironment } from '#jobs/environment';
+import { checkChannels } from '#notify/check-channels';
 import { checkRecipients, sealingOf } from '#vault/encryption';
 import { createVaultIdentity, readVaultIdentity } from '#vault/identity';
 import { identityOpens } from '#vault/identity-file';
@@ -48,10 +51,13 @@ export async function* check(request: CheckRequest, environment: JobEnvironment)
       );
     }
   }
-  const used = new Set(
-    request.sources.flatMap((name) => environment.source(name).settings.schedule.flatMap((one) => one.to)),
-  );
+  const named = request.sources.flatMap((name) => environment.source(name).settings.schedule.flatMap((one) => one.to));
+  // One that nothing is written to by itself is made all the same: `replicate --to` may.
+  const isAll = request.create && Object.keys(plan.sources).every((name) => request.sources.includes(name));
+  const used = withReplicas(plan, isAll ? [...named, ...Object.keys(plan.vaults)] : named);
   for (const name of used) yield* checkVault(name, estimate, request, environment);
+  yield* checkCopies(request.sources, environment);
+  yield* checkChannels(plan, environment.run);
 }
 
 async function* checkKeys(environment: JobEnvironment): AsyncGenerator<CheckLine> {

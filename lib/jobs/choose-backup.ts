@@ -90,10 +90,10 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
 }
 
 /** `--at` counts from the snapshot's time and needs an offset: 02:30 is an hour of which day where? */
-export function parseMoment(text: string): Date {
+export function parseMoment(text: string, option = '--at'): Date {
   if (!/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/.test(text) || Number.isNaN(Date.parse(text)))
     throw new UsageError(
-      `--at: got "${text}", want a time with its offset such as 2026-11-21T02:30:00Z or 2026-11-21T03:30:00+01:00`,
+      `${option}: got "${text}", want a time with its offset such as 2026-11-21T02:30:00Z or 2026-11-21T03:30:00+01:00`,
     );
   return new Date(text);
 }

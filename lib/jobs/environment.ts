@@ -1,5 +1,5 @@
 import type { LoadedPlan } from '#core/plan-load';
-import type { RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
+import type { Messenger, Notes, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
 import type { Intents } from '#jobs/hooks';
 import type { Holder } from '#vault/lease';
 
@@ -19,6 +19,10 @@ export interface JobEnvironment {
   /** Whether a holder is a process of this very machine that has ended. */
   isGone(holder: Holder): boolean;
   readonly intents: Intents;
+  /** Who is told, as the plan's `alerts` says. */
+  readonly messenger: Messenger;
+  /** What this machine remembers of the plan between runs. Nothing that cannot be found out again. */
+  readonly notes: Notes;
   /** Takes out every secret that was revealed: for words that are written into a vault (I7). */
   redact(text: string): string;
 }

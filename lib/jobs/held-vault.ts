@@ -1,5 +1,6 @@
 import {
   HoldfastError,
+  LeaseLost,
   SpaceLacking,
   StoredBytesDiffer,
   VaultMissing,
@@ -23,6 +24,18 @@ export async function holdVault(name: string, source: SourceRef, environment: Jo
   await readVaultIdentity(vault, plan.plan.name);
   const lease = await acquireLease(vault, { source: source.name, job: 'backup', holder }, run.clock, isGone);
   return { vault, lease };
+}
+
+/** The same surroundings, with a run that also stops as soon as one of its leases is lost: it could commit nothing any more. */
+export function guardedBy(held: readonly HeldVault[], environment: JobEnvironment): JobEnvironment {
+  const signal = AbortSignal.any([environment.run.signal, ...held.map(({ lease }) => lease.lost)]);
+  return { ...environment, run: { ...environment.run, signal } };
+}
+
+/** Why the first of them that is lost was lost; null while all are held. */
+export function lostLease(held: readonly HeldVault[]): LeaseLost | null {
+  const lost = held.find(({ lease }) => lease.lost.aborted)?.lease.lost.reason;
+  return lost instanceof LeaseLost ? lost : null;
 }
 
 export async function releaseLoudly(lease: Lease, environment: JobEnvironment): Promise<void> {

@@ -2,6 +2,7 @@ import { KeyMissing, messageOf, RecordInvalid } from '#core/errors';
 import { type LedgerEntry, verifyChain } from '#core/ledger';
 import type { Manifest } from '#core/manifest';
 import type { Vault } from '#core/ports';
+import { proofKey } from '#core/proof';
 import { collect, manifestAt, outcomesOf, placesOf, proofAt } from '#jobs/catalog';
 import { readLedger } from '#vault/ledger-store';
 
@@ -51,7 +52,9 @@ export async function verifyLedger(vault: Vault, source: string): Promise<Ledger
     else if (recorded !== manifest.sha256)
       findings.push(`the manifest of ${manifest.id} is not the one the ledger recorded`);
   }
-  for (const one of entries.filter((entry) => entry.event === 'backup' || entry.event === 'copied-from'))
+  // An entry with a proof's name tells of that proof: its backup has one of its own.
+  const stored = entries.filter((entry) => entry.event === 'backup' || entry.event === 'copied-from');
+  for (const one of stored.filter((entry) => entry.details['proof'] === undefined))
     if (
       !manifests.some((manifest) => manifest.id === one.id) &&
       !entries.some((entry) => entry.event === 'retained' && entry.id === one.id)
@@ -60,11 +63,12 @@ export async function verifyLedger(vault: Vault, source: string): Promise<Ledger
 
   const proofHashes = new Map(
     entries
-      .filter((entry) => entry.event === 'proof')
+      .filter((entry) => entry.event === 'proof' || entry.event === 'copied-from')
       .map((entry) => [`${entry.id}/${String(entry.details['proof'])}`, entry.details['sha256']]),
   );
-  for (const [id, outcomes] of await outcomesOf(vault, source)) {
-    for (const { key } of outcomes) {
+  const outcomes = await outcomesOf(vault, source);
+  for (const [id, records] of outcomes) {
+    for (const { key } of records) {
       const proof = await readOr(findings, () => proofAt(vault, key));
       if (!proof) continue;
       const recorded = proofHashes.get(`${id}/${proof.proof}`);
@@ -72,6 +76,7 @@ export async function verifyLedger(vault: Vault, source: string): Promise<Ledger
       else if (recorded !== proof.sha256) findings.push(`proof ${key} is not the one the ledger recorded`);
     }
   }
+  findings.push(...proofsGone(entries, outcomes));
   const last = entries.at(-1);
   return {
     source,
@@ -80,6 +85,20 @@ export async function verifyLedger(vault: Vault, source: string): Promise<Ledger
     head: last ? { seq: last.seq, sha256: last.sha256 } : null,
     findings,
   };
+}
+
+/** Proofs end with their backups, and with nothing else. */
+function* proofsGone(
+  entries: readonly LedgerEntry[],
+  present: ReadonlyMap<string, readonly { readonly key: string }[]>,
+): Iterable<string> {
+  const retained = new Set(entries.flatMap(({ event, id }) => (event === 'retained' && id !== null ? [id] : [])));
+  const keys = new Set([...present.values()].flatMap((records) => records.map(({ key }) => key)));
+  for (const { event, id, seq, source, details } of entries) {
+    if (event !== 'proof' || id === null || retained.has(id) || typeof details['proof'] !== 'string') continue;
+    if (!keys.has(proofKey({ source, id, proof: details['proof'] })))
+      yield `the proof of ${id} that the ledger tells of (entry ${seq}, ${details['proof']}) is gone`;
+  }
 }
 
 async function readOr<T>(findings: string[], read: () => Promise<T>): Promise<T | null> {

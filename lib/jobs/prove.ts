@@ -13,6 +13,7 @@ import { type Proof, type ProofOutcome, type ProofState, proofKey, proofName, si
 import { manifestAt } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
 import type { OpenedBackup } from '#jobs/open-backup';
+import { runbookAfterProof } from '#jobs/runbook';
 import { acquireLease, type Lease } from '#vault/lease';
 import { appendLedger } from '#vault/ledger-store';
 import { verifyStored } from '#vault/unseal';
@@ -27,6 +28,8 @@ export interface ProofRun {
   readonly seconds: number;
   /** Null when proven. */
   readonly error: HoldfastError | null;
+  /** What went wrong beside the proof and takes nothing from it: RUNBOOK.md could not be written. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -39,7 +42,7 @@ export async function proveBackup(
   copies: readonly Vault[],
   environment: JobEnvironment,
 ): Promise<ProofRun> {
-  return underProofLease(backup.vault, source.name, environment, async (lease) => {
+  const proof = await underProofLease(backup.vault, source.name, environment, async (lease): Promise<ProofRun> => {
     const startedAt = environment.run.clock.now();
     let differences: readonly Difference[] = [];
     let thrown: HoldfastError | null = null;
@@ -73,8 +76,10 @@ export async function proveBackup(
       differences,
       seconds,
       error: verdict.error,
+      warnings: [],
     };
   });
+  return proof.result === 'proven' ? { ...proof, warnings: await runbookAfterProof(environment) } : proof;
 }
 
 /** Re-hashes the stored bytes: finds rot on old disks, needs no key, and is not a proof. */
@@ -113,6 +118,7 @@ export async function proveStored(backup: OpenedBackup, environment: JobEnvironm
     differences: [],
     seconds,
     error,
+    warnings: [],
   };
 }
 
@@ -171,9 +177,10 @@ function judge(manifest: Manifest, differences: readonly Difference[], thrown: H
   return { outcome: 'disproven', reason, error: new Disproven(reason, { source, hint }) };
 }
 
+/** Words of an engine or a server may hold what was revealed to it: none of that is written down (I7). */
 async function writeProof(
   outcome: ProofOutcome,
-  reason: string | null,
+  said: string | null,
   differences: readonly Difference[],
   manifest: Manifest,
   startedAt: Date,
@@ -184,6 +191,7 @@ async function writeProof(
   environment: JobEnvironment,
 ): Promise<void> {
   const { run } = environment;
+  const reason = said === null ? null : environment.redact(said);
   const proof: Proof = signProof({
     format: 1,
     source: manifest.source,
@@ -192,7 +200,7 @@ async function writeProof(
     proof: proofName(startedAt, outcome, `${manifest.source}|${manifest.id}|${lease.number}`),
     outcome,
     reason,
-    differences: [...differences],
+    differences: differences.map((one) => environment.redact(one)),
     snapshotAt: manifest.snapshotAt,
     startedAt: isoTime(startedAt),
     finishedAt: isoTime(run.clock.now()),

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
-import { Cancelled, CaptureIncomplete, Disproven, KeyExists } from '#core/errors';
+import { Cancelled, CaptureIncomplete, KeyExists } from '#core/errors';
+import { keepOptions } from '#core/keeping';
 import {
   type Artifact,
   backupFolder,
@@ -11,9 +12,11 @@ import {
   signManifest,
 } from '#core/manifest';
 import type { LoadedPlan } from '#core/plan-load';
-import type { ArtifactSource, Capture, CaptureResult, RunContext, Vault } from '#core/ports';
+import { isWhole } from '#core/plan-value';
+import type { ArtifactSource, Capture, CaptureResult, KeepOptions, RunContext, Vault } from '#core/ports';
 import { restoreScript } from '#core/restore-script';
 import { expiresAt } from '#core/tiers';
+import type { JobEnvironment } from '#jobs/environment';
 import type { Sealing } from '#vault/encryption';
 import { seal, sealedName } from '#vault/seal';
 
@@ -48,21 +51,29 @@ export interface StoredArtifacts {
 export async function storeArtifacts(
   capture: Capture,
   backup: Pick<BackupPlan, 'source' | 'tier' | 'id'>,
+  plan: LoadedPlan,
   vault: Vault,
   sealing: Sealing,
   run: RunContext,
 ): Promise<StoredArtifacts> {
   const folder = backupFolder(backup);
   const artifacts: Artifact[] = [];
-  for (const artifact of capture.artifacts) artifacts.push(await storeArtifact(artifact, folder, vault, sealing, run));
+  const lacking = new Set<string>();
+  const keep: KeepOptions = {
+    ...keepOf(backup, capture, plan, vault, run),
+    onLess: ({ what }) => lacking.add(what),
+  };
+  const store = async (artifact: ArtifactSource): Promise<void> => {
+    artifacts.push(await storeArtifact(artifact, folder, vault, keep, sealing, run));
+  };
+  for (const artifact of capture.artifacts) await store(artifact);
   const result = await capture.finish();
   const text = JSON.stringify(result.fingerprint);
   const inline = text.length <= FINGERPRINT_INLINE;
-  if (!inline)
-    artifacts.push(await storeArtifact(textArtifact(FINGERPRINT_ARTIFACT, text), folder, vault, sealing, run));
+  if (!inline) await store(textArtifact(FINGERPRINT_ARTIFACT, text));
   return {
     artifacts,
-    result,
+    result: { ...result, warnings: [...result.warnings, ...lacking] },
     fingerprint: {
       digest: result.digest,
       measures: { ...result.measures },
@@ -72,10 +83,23 @@ export async function storeArtifacts(
   };
 }
 
+/** What the plan asks of the vault for this backup's objects. */
+function keepOf(
+  { tier }: Pick<BackupPlan, 'tier'>,
+  { snapshotAt }: Pick<Capture, 'snapshotAt'>,
+  { plan }: LoadedPlan,
+  vault: Vault,
+  run: RunContext,
+): KeepOptions {
+  const settings = plan.tiers[tier];
+  return keepOptions(plan, vault.name, tier, settings ? expiresAt(settings, snapshotAt) : null, run.clock.now());
+}
+
 async function storeArtifact(
   artifact: ArtifactSource,
   folder: string,
   vault: Vault,
+  keep: KeepOptions,
   sealing: Sealing,
   run: RunContext,
 ): Promise<Artifact> {
@@ -84,6 +108,7 @@ async function storeArtifact(
   const sealed = seal(plain, sealing, run.processes, run.signal);
   // The sealed stream errors when a child fails, so that the store aborts; a store that fails ends the children.
   const storing = vault.store(folder, sealedName(artifact.name, sealing.method), sealed.bytes, {
+    ...keep,
     signal: run.signal,
     onBytes: (bytes) => run.progress.advance(bytes),
   });
@@ -105,10 +130,9 @@ export async function commitManifest(
   backup: BackupPlan,
   stored: StoredArtifacts,
   capture: Pick<Capture, 'identity' | 'tools' | 'snapshotAt'>,
-  plan: LoadedPlan,
+  { plan, run, redact }: Pick<JobEnvironment, 'plan' | 'run' | 'redact'>,
   sealing: Sealing,
   vault: Vault,
-  run: RunContext,
 ): Promise<Manifest> {
   const tier = plan.plan.tiers[backup.tier];
   const expires = tier ? expiresAt(tier, capture.snapshotAt) : null;
@@ -138,7 +162,7 @@ export async function commitManifest(
     encryption: { method: sealing.method, recipients: [...sealing.fingerprints] },
     lease: backup.lease,
     ledgerHead: backup.ledgerHead,
-    warnings: [...backup.warnings, ...stored.result.warnings],
+    warnings: [...backup.warnings, ...stored.result.warnings].map(redact),
     restore: {
       script: restoreScript(
         { source: backup.source, tier: backup.tier, id: backup.id, engine: backup.engine, encryption: sealing },
@@ -153,41 +177,18 @@ export async function commitManifest(
       `the manifest of ${backup.source} would be ${bytes.length} bytes, the limit is ${MANIFEST_LIMIT}`,
       { source: backup.source, hint: 'shorten the probes: their answers are part of the manifest' },
     );
-  await vault.putOnce(manifestKey(backup), bytes);
+  await vault.putOnce(manifestKey(backup), bytes, keepOf(backup, capture, plan, vault, run));
   return manifest;
 }
 
-/** Secrets unresolved; the same plan is stored once. */
+/** Secrets unresolved; the same plan is stored once. What is only a piece of it was stored by who cut it out. */
 export async function storePlan(plan: LoadedPlan, vault: Vault): Promise<void> {
+  if (!isWhole(plan)) return;
   try {
     await vault.putOnce(`plans/${plan.sha256}.yaml`, Buffer.from(plan.text));
   } catch (error) {
     if (!(error instanceof KeyExists)) throw error;
   }
-}
-
-/**
- * Copies a committed backup into another vault: volumes first, each hash as the manifest has it, the manifest last.
- * @throws Disproven what came out of the first vault is not what its manifest says
- */
-export async function copyBackup(manifest: Manifest, from: Vault, to: Vault, run: RunContext): Promise<void> {
-  const folder = backupFolder(manifest);
-  for (const artifact of manifest.artifacts) {
-    for (const volume of artifact.volumes) {
-      run.progress.stage(`copying ${volume.name} to ${to.name}`, volume.bytes);
-      const bytes = await from.open(`${folder}/${volume.name}`);
-      const [copied, ...more] = await to.store(folder, volume.name, bytes, {
-        signal: run.signal,
-        onBytes: (count) => run.progress.advance(count),
-      });
-      if (copied?.sha256 !== volume.sha256 || more.length > 0)
-        throw new Disproven(`${folder}/${volume.name} in ${from.name} is not what its manifest says`, {
-          source: manifest.source,
-          hint: `holdfast prove ${manifest.source} --id ${manifest.id} --stored`,
-        });
-    }
-  }
-  await to.putOnce(manifestKey(manifest), await from.get(manifestKey(manifest)));
 }
 
 function textArtifact(name: string, text: string): ArtifactSource {

@@ -1,41 +1,24 @@
-import { createHash, type Hash } from 'node:crypto';
 import { open, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { CommandFailed, RecordInvalid, StoredBytesDiffer, ToolMissing } from '#core/errors';
-import type { Processes, StoredVolume, StoreOptions, Vault, VaultEntry, VaultFeatures } from '#core/ports';
-import { hashFile, READ_BYTES, writeAll } from '#vault/disk-bytes';
+import { RecordInvalid } from '#core/errors';
+import type { StoredVolume, StoreOptions, Vault, VaultEntry, VaultFeatures } from '#core/ports';
+import { READ_BYTES } from '#vault/disk-bytes';
 import { diskError, diskMissing, isErrno } from '#vault/disk-errors';
-import { Incoming, type IncomingFile, type Link, VAULT_FILE } from '#vault/disk-incoming';
+import { Incoming, type Link, VAULT_FILE } from '#vault/disk-incoming';
 import { holdsFile, refuseWayOut, sortedNames, walk } from '#vault/disk-listing';
+import { IncomingVolumes, type VolumeOptions } from '#vault/disk-volumes';
 import { checkKey, checkPrefix, keyMissing, leadingNumber } from '#vault/keys';
-import { readable } from '#vault/source-stream';
-import { SMALL_BYTES, VOLUME_BYTES, volumeName } from '#vault/volumes';
+import { refuseOther, SMALL_BYTES } from '#vault/volumes';
 
-const WRITE_BYTES = 1024 * 1024;
-
-export interface DiskVaultOptions {
+export interface DiskVaultOptions extends VolumeOptions {
   readonly name: string;
   /** Absolute. */
   readonly root: string;
-  readonly processes: Processes;
   /** The plan's `capacity` in bytes: what the vault may hold, however big its disk is. */
   readonly capacity?: number | undefined;
-  /** For tests: where a volume ends. */
-  readonly volumeBytes?: number;
   /** For tests: a file system without hard links. */
   readonly link?: Link;
-  /** For tests: called between the writing of a volume and its comparison. */
-  readonly beforeCompare?: (path: string) => Promise<void>;
-}
-
-/** One file of an artifact on its way in. */
-interface Volume {
-  readonly file: IncomingFile;
-  readonly name: string;
-  readonly hash: Hash;
-  size: number;
-  sha256: string;
 }
 
 /** Backups in a directory. */
@@ -73,18 +56,19 @@ export class DiskVault implements Vault {
   async store(folder: string, name: string, bytes: Readable, options: StoreOptions): Promise<readonly StoredVolume[]> {
     const key = `${folder}/${name}`;
     checkKey(key);
-    const volumes: Volume[] = [];
+    const volumes = new IncomingVolumes(this.#incoming, this.url, this.#options);
     try {
-      await this.#on('store', key, () => this.#write(name, bytes, options, volumes), bytes);
-      for (const volume of volumes) {
-        const place = `${folder}/${volume.name}`;
-        await this.#on('store', place, () => this.#incoming.publish(volume.file, place));
+      const written = await this.#on('store', key, () => volumes.write(name, bytes, options), bytes);
+      refuseOther(folder, written, options.expect);
+      for (const { file, name: volume } of volumes.all) {
+        const place = `${folder}/${volume}`;
+        await this.#on('store', place, () => this.#incoming.publish(file, place));
       }
-      return volumes.map(({ name: stored, size, sha256 }) => ({ name: stored, bytes: size, sha256 }));
+      return written;
     } finally {
       // A source that still runs learns that nobody reads any more.
       bytes.destroy();
-      for (const { file } of volumes) await file.discard();
+      await volumes.discard();
     }
   }
 
@@ -204,6 +188,13 @@ export class DiskVault implements Vault {
     });
   }
 
+  async total(): Promise<number | null> {
+    return this.#on('measure', VAULT_FILE, async () => {
+      const { blocks, bsize } = await statfs(this.#root);
+      return Math.min(this.#options.capacity ?? Number.POSITIVE_INFINITY, blocks * bsize);
+    });
+  }
+
   async #put(key: string, body: Uint8Array, again: boolean): Promise<void> {
     const file = await this.#incoming.begin(again, key === VAULT_FILE);
     try {
@@ -213,76 +204,6 @@ export class DiskVault implements Vault {
       else await this.#incoming.publish(file, key);
     } finally {
       await file.discard();
-    }
-  }
-
-  async #write(name: string, bytes: Readable, { signal, onBytes }: StoreOptions, volumes: Volume[]): Promise<void> {
-    const limit = this.#options.volumeBytes ?? VOLUME_BYTES;
-    const begin = async (): Promise<Volume> => {
-      const file = await this.#incoming.begin(false);
-      const volume = {
-        file,
-        name: volumeName(name, volumes.length + 1),
-        size: 0,
-        hash: createHash('sha256'),
-        sha256: '',
-      };
-      volumes.push(volume);
-      return volume;
-    };
-    let volume = await begin();
-    let pending: Buffer[] = [];
-    let waiting = 0;
-    const flush = async (): Promise<void> => {
-      await writeAll(volume.file.handle, pending);
-      pending = [];
-      waiting = 0;
-    };
-    for await (const chunk of readable(bytes, signal)) {
-      for (let rest = chunk; rest.length > 0; ) {
-        if (volume.size === limit) {
-          await flush();
-          await this.#compare(volume, signal);
-          volume = await begin();
-        }
-        const piece = rest.subarray(0, limit - volume.size);
-        rest = rest.subarray(piece.length);
-        volume.hash.update(piece);
-        volume.size += piece.length;
-        pending.push(piece);
-        waiting += piece.length;
-        if (waiting >= WRITE_BYTES) await flush();
-      }
-      onBytes?.(chunk.length);
-    }
-    await flush();
-    await this.#compare(volume, signal);
-  }
-
-  /** What the disk gives back has to be what was sent (I2). */
-  async #compare(volume: Volume, signal: AbortSignal): Promise<void> {
-    await volume.file.finish();
-    await this.#options.beforeCompare?.(volume.file.path);
-    await this.#dropCache(volume.file.path);
-    volume.sha256 = volume.hash.digest('hex');
-    const stored = await hashFile(volume.file.path, signal);
-    if (stored.bytes !== volume.size || stored.sha256 !== volume.sha256)
-      throw new StoredBytesDiffer(
-        `${volume.name} in ${this.url}: the disk gives back ${stored.bytes} bytes with sha256 ${stored.sha256}, ` +
-          `sent were ${volume.size} with ${volume.sha256}`,
-        { hint: 'the disk, its cable or the memory is failing: see smartctl and dmesg; use another vault until then' },
-      );
-  }
-
-  /** So that the comparison reads the disk and not this machine's memory of it. Where dd cannot do that, it still compares. */
-  async #dropCache(path: string): Promise<void> {
-    try {
-      await this.#options.processes.run({
-        program: 'dd',
-        args: [`if=${path}`, 'of=/dev/null', 'iflag=nocache', 'count=0', 'status=none'],
-      });
-    } catch (error) {
-      if (!(error instanceof CommandFailed || error instanceof ToolMissing)) throw error;
     }
   }
 

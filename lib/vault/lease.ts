@@ -68,6 +68,8 @@ const ATTEMPTS = 20;
 export interface Lease {
   /** Fencing number, from 1. No two leases of a source and job share one. */
   readonly number: number;
+  /** The holder before never gave it back: it died, and may have left work half done. */
+  readonly takenOver: boolean;
   /** Fires with `LeaseLost` when a beat finds that somebody has taken over, or no beat got through for `staleAfter`. */
   readonly lost: AbortSignal;
   /**
@@ -77,6 +79,8 @@ export interface Lease {
   confirm(): Promise<void>;
   /** Ends the beats and says so in the vault. Harmless when called again. */
   release(): Promise<void>;
+  /** Ends the beats and says nothing in the vault: whoever takes it over then knows that work was left (`takenOver`). */
+  abandon(): void;
 }
 
 /**
@@ -93,10 +97,10 @@ export async function acquireLease(
   const folder = leaseFolder(request);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const last = await vault.lastNumber(folder);
-    if (last !== null) await refuseIfHeld(vault, folder, last, request, clock, isGone, times);
+    const released = last === null || (await refuseIfHeld(vault, folder, last, request, clock, isGone, times));
     const number = (last ?? 0) + 1;
     if (await claim(vault, leaseKey(folder, number), request, clock))
-      return new HeldLease(vault, folder, number, request, times);
+      return new HeldLease(vault, folder, number, !released, request, times);
   }
   throw new VaultRefused(
     `the lease of ${request.source} (${request.job}) in ${vault.name} could not be taken: ${ATTEMPTS} times another run was first`,
@@ -104,7 +108,7 @@ export async function acquireLease(
   );
 }
 
-function leaseFolder({ source, job }: LeaseRequest): string {
+function leaseFolder({ source, job }: Omit<LeaseRequest, 'holder'>): string {
   for (const part of [source, job])
     if (!keyPart.safeParse(part).success) throw new UsageError(`"${part}" cannot be part of a lease's key`);
   return `leases/${source}/${job}/`;
@@ -147,6 +151,34 @@ interface State {
   readonly modified: Date;
 }
 
+/** A lease that somebody has taken and not given back. */
+export interface OpenLease {
+  readonly number: number;
+  /** When it was taken, by its holder's clock; null when its record cannot be read. */
+  readonly since: Date | null;
+  readonly holder: Holder | null;
+  /** Its holder lives, as far as can be seen: it beats, and is no process of this machine that has ended. */
+  readonly alive: boolean;
+}
+
+/** Looks, and takes nothing. Null when nobody ever had it, or the last one gave it back. */
+export async function openLease(
+  vault: Vault,
+  request: Omit<LeaseRequest, 'holder'>,
+  isGone: (holder: Holder) => boolean,
+  times: LeaseTimes = TIMES,
+): Promise<OpenLease | null> {
+  const folder = leaseFolder(request);
+  const number = await vault.lastNumber(folder);
+  if (number === null) return null;
+  const { record, released, modified } = await stateOf(vault, folder, number);
+  if (released) return null;
+  const age = (await vault.now()).getTime() - modified.getTime();
+  const alive = Math.abs(age) <= times.staleAfter && !(record && isGone(record.holder));
+  return { number, since: record && new Date(record.since), holder: record?.holder ?? null, alive };
+}
+
+/** True when its holder had given it back; else it is free because that holder died. */
 async function refuseIfHeld(
   vault: Vault,
   folder: string,
@@ -155,9 +187,10 @@ async function refuseIfHeld(
   clock: Clock,
   isGone: (holder: Holder) => boolean,
   times: LeaseTimes,
-): Promise<void> {
+): Promise<boolean> {
   const state = await stateOf(vault, folder, number);
-  if (state.released || (state.record && isGone(state.record.holder))) return;
+  if (state.released) return true;
+  if (state.record && isGone(state.record.holder)) return false;
   const age = (await vault.now()).getTime() - state.modified.getTime();
   // A beat from the future: the clock was set back. It says nothing about how old the beat is.
   const fresh = age <= times.staleAfter && age >= -times.staleAfter;
@@ -165,6 +198,7 @@ async function refuseIfHeld(
   await clock.sleep(times.watchFor);
   const later = await stateOf(vault, folder, number);
   if (!later.released && later.mark !== state.mark) throw busy(vault, folder, number, request, later, 0);
+  return later.released;
 }
 
 async function stateOf(vault: Vault, folder: string, number: number): Promise<State> {
@@ -226,6 +260,7 @@ function busy(
 
 class HeldLease implements Lease {
   readonly number: number;
+  readonly takenOver: boolean;
   readonly #vault: Vault;
   readonly #folder: string;
   readonly #request: LeaseRequest;
@@ -238,10 +273,18 @@ class HeldLease implements Lease {
   /** Beats go one after the other: a slow one that arrived after the release would take it back. */
   #last: Promise<void> = Promise.resolve();
 
-  constructor(vault: Vault, folder: string, number: number, request: LeaseRequest, times: LeaseTimes) {
+  constructor(
+    vault: Vault,
+    folder: string,
+    number: number,
+    takenOver: boolean,
+    request: LeaseRequest,
+    times: LeaseTimes,
+  ) {
     this.#vault = vault;
     this.#folder = folder;
     this.number = number;
+    this.takenOver = takenOver;
     this.#request = request;
     this.#times = times;
     this.#schedule();
@@ -263,6 +306,11 @@ class HeldLease implements Lease {
     if (this.#timer) clearTimeout(this.#timer);
     await this.#last;
     await this.#beat(true);
+  }
+
+  abandon(): void {
+    this.#released = true;
+    if (this.#timer) clearTimeout(this.#timer);
   }
 
   #schedule(): void {

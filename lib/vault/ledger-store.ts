@@ -1,4 +1,4 @@
-import { KeyExists, RecordInvalid, VaultRefused } from '#core/errors';
+import { KeyExists, KeyMissing, RecordInvalid, VaultRefused } from '#core/errors';
 import {
   type LedgerEntry,
   type LedgerFields,
@@ -90,6 +90,32 @@ export async function* readLedger(
       onInvalid(error);
     }
   }
+}
+
+/**
+ * The number of an entry that lies before this moment, as near to it as few requests find: reading on `after` it misses
+ * nothing from then on. Clocks of several machines write the entries; what they may differ by is the caller's to add.
+ */
+export async function entryBefore(vault: Vault, source: string, moment: Date): Promise<number> {
+  const at = async (seq: number): Promise<Date | null> => {
+    try {
+      const key = ledgerKey(source, seq);
+      return new Date(readEntry(Buffer.from(await vault.get(key)).toString('utf8'), key).at);
+    } catch (error) {
+      // One that cannot be read tells no time: it is taken for a later one, and so is read again.
+      if (error instanceof RecordInvalid || error instanceof KeyMissing) return null;
+      throw error;
+    }
+  };
+  let before = 0;
+  let after = ((await vault.lastNumber(ledgerFolder(source))) ?? 0) + 1;
+  while (after - before > 1) {
+    const middle = Math.floor((before + after) / 2);
+    const time = await at(middle);
+    if (time !== null && time < moment) before = middle;
+    else after = middle;
+  }
+  return before;
 }
 
 async function* readAhead<T, R>(items: AsyncIterable<T>, read: (item: T) => Promise<R>): AsyncGenerator<R> {

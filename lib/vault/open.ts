@@ -1,9 +1,10 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { KeyExists, PlanInvalid, UsageError, VaultRefused } from '#core/errors';
+import { KeyExists, UsageError, VaultRefused } from '#core/errors';
 import type { VaultSettings } from '#core/plan';
 import type { Processes, Vault } from '#core/ports';
 import { DiskVault } from '#vault/disk-vault';
+import { openBucket, trimmedPrefix } from '#vault/open-bucket';
 import type { S3Settings } from '#vault/s3-client';
 import { S3Vault } from '#vault/s3-vault';
 
@@ -12,33 +13,14 @@ export interface VaultDeps {
   readonly processes: Processes;
   /** What relative disk paths are relative to: the plan's directory. */
   readonly baseDirectory: string;
+  /** When it fires, a vault that does not answer is not tried again. */
+  readonly signal?: AbortSignal;
 }
 
 /** The vault a plan names. Nothing is asked of it yet: `readVaultIdentity` tells whether it is there. */
 export function openVault(name: string, settings: VaultSettings, deps: VaultDeps): Vault {
   if ('disk' in settings) return disk(name, settings.disk, deps, settings.capacity);
-  const { s3, prefix, region, endpoint, accessKeyId, secretAccessKey, sse, capacity } = settings;
-  if ((accessKeyId === undefined) !== (secretAccessKey === undefined))
-    throw new PlanInvalid(
-      `vaults.${name}: got only ${accessKeyId === undefined ? 'secretAccessKey' : 'accessKeyId'}, want both or none`,
-      { hint: 'give both keys, or neither: then the AWS credentials of this machine are used' },
-    );
-  const credentials =
-    accessKeyId !== undefined && secretAccessKey !== undefined
-      ? { accessKeyId: deps.reveal(accessKeyId), secretAccessKey: deps.reveal(secretAccessKey) }
-      : null;
-  return new S3Vault({
-    name,
-    capacity,
-    settings: {
-      bucket: s3,
-      prefix: trimmedPrefix(prefix ?? '', (message) => new PlanInvalid(`vaults.${name}.prefix: ${message}`)),
-      region: region ?? null,
-      endpoint: endpoint ?? null,
-      credentials,
-      sse: sse ?? null,
-    },
-  });
+  return openBucket(name, settings, deps);
 }
 
 export interface VaultUrlDeps extends VaultDeps {
@@ -64,6 +46,7 @@ export function openVaultUrl(url: string, deps: VaultUrlDeps): Vault {
   const environment = deps.environment ?? {};
   return new S3Vault({
     name: url,
+    stop: deps.signal,
     settings: {
       bucket: parts[1] as string,
       prefix: trimmedPrefix(parts[2] ?? '', (message) => new UsageError(`vault "${url}": ${message}`)),
@@ -90,7 +73,7 @@ export async function verifyCreateOnly(vault: Vault): Promise<void> {
     }
   }
   throw new VaultRefused(`vault ${vault.name} at ${vault.url} overwrites what is there: it ignores If-None-Match`, {
-    hint: 'use a store that honours conditional writes: without them two runs may write the same key',
+    hint: 'use a store that honours conditional writes; some (Ceph) do so only in buckets without versioning and Object Lock',
   });
 }
 
@@ -115,15 +98,6 @@ function credentialsOf(environment: Readonly<Record<string, string | undefined>>
     secretAccessKey: AWS_SECRET_ACCESS_KEY,
     ...(AWS_SESSION_TOKEN ? { sessionToken: AWS_SESSION_TOKEN } : {}),
   };
-}
-
-function trimmedPrefix(prefix: string, wrong: (message: string) => Error): string {
-  const trimmed = prefix.replace(/^\/+|\/+$/g, '');
-  if (trimmed === '') return '';
-  const parts = trimmed.split('/');
-  if (trimmed.length > 200 || parts.some((part) => !/^[^\p{Cc}\\]+$/u.test(part) || part === '.' || part === '..'))
-    throw wrong(`got ${JSON.stringify(prefix)}, want names joined by /, at most 200 characters, without . or ..`);
-  return trimmed;
 }
 
 /** Somebody may have put keys where other URLs have them. */

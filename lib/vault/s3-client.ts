@@ -2,7 +2,7 @@ import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { Cancelled } from '#core/errors';
 import { judge, type S3Place, s3Error } from '#vault/s3-errors';
 
-export type Sdk = typeof import('@aws-sdk/client-s3');
+export type Sdk = typeof import('#vault/s3-sdk').sdk;
 
 export interface S3Settings {
   readonly bucket: string;
@@ -75,11 +75,14 @@ export class S3Connection {
   readonly pace: S3Pace;
   /** The server's clock when it last answered. */
   serverTime: Date | null = null;
+  readonly #stop: AbortSignal | null;
   #opened: Promise<{ client: S3Client; sdk: Sdk }> | null = null;
 
-  constructor(settings: S3Settings, pace: S3Pace = PACE) {
+  /** @param stop when it has fired, last words still get one attempt each, and nothing is waited for */
+  constructor(settings: S3Settings, pace: S3Pace = PACE, stop: AbortSignal | null = null) {
     this.settings = settings;
     this.pace = pace;
+    this.#stop = stop;
     this.place = {
       url: `s3://${settings.bucket}${settings.prefix === '' ? '' : `/${settings.prefix}`}`,
       endpoint: settings.endpoint ?? `AWS${settings.region === null ? '' : ` ${settings.region}`}`,
@@ -97,6 +100,7 @@ export class S3Connection {
     make: (call: Call) => Promise<Output>,
     signal?: AbortSignal,
   ): Promise<Output> {
+    const isLastWord = this.#stop?.aborted === true;
     let ambiguous = false;
     for (let attempt = 1; ; attempt++) {
       if (signal?.aborted) throw new Cancelled('stopped while talking to the vault', { cause: signal.reason });
@@ -107,7 +111,8 @@ export class S3Connection {
       } catch (error) {
         if (signal?.aborted) throw new Cancelled('stopped while talking to the vault', { cause: signal.reason });
         const outcome = judge(error);
-        if (outcome === 'final' || attempt === this.pace.attempts) throw s3Error(error, operation, key, this.place);
+        if (outcome === 'final' || attempt === this.pace.attempts || (isLastWord && !signal))
+          throw s3Error(error, operation, key, this.place);
         ambiguous ||= outcome === 'ambiguous';
         await this.wait(attempt, signal);
       }
@@ -117,7 +122,7 @@ export class S3Connection {
   /** Exponential backoff with full jitter. */
   async wait(attempt: number, signal?: AbortSignal): Promise<void> {
     const most = Math.min(this.pace.longestMs, this.pace.firstMs * 2 ** (attempt - 1));
-    await this.pace.sleep(Math.round(this.pace.random() * most), signal);
+    await this.pace.sleep(Math.round(this.pace.random() * most), signal ?? this.#stop ?? undefined);
   }
 
   #open(): Promise<{ client: S3Client; sdk: Sdk }> {
@@ -126,7 +131,7 @@ export class S3Connection {
   }
 
   async #connect(): Promise<{ client: S3Client; sdk: Sdk }> {
-    const sdk = await import('@aws-sdk/client-s3');
+    const { sdk } = await import('#vault/s3-sdk');
     const { endpoint, region, credentials } = this.settings;
     const configuration: S3ClientConfig = {
       ...(endpoint === null ? {} : { endpoint, forcePathStyle: true }),

@@ -202,6 +202,7 @@ function permission(operation: string): string {
     CompleteMultipartUpload: 'PutObject',
     HeadObject: 'GetObject',
     ListMultipartUploads: 'ListBucketMultipartUploads',
+    GetBucketLifecycleConfiguration: 'GetLifecycleConfiguration',
   };
   return names[operation] ?? operation;
 }

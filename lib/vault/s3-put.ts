@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { KeyExists, messageOf } from '#core/errors';
+import type { KeepOptions } from '#core/ports';
 import type { S3Connection } from '#vault/s3-client';
 import { compareStored } from '#vault/s3-download';
+import { keeping } from '#vault/s3-keeping';
 
 export interface PutTarget {
   readonly connection: S3Connection;
@@ -20,16 +22,19 @@ export async function putObject(
   options: {
     readonly createOnly: boolean;
     readonly sha256: Buffer;
+    readonly keep?: KeepOptions | undefined;
     readonly signal?: AbortSignal;
   },
 ): Promise<{ readonly checksum: boolean }> {
   const checksum = options.sha256.toString('base64');
   let lost = false;
   try {
-    const reply = await connection.request(
+    const reply = await keeping(
+      connection,
       'PutObject',
       key,
-      ({ client, sdk, bucket, options: sending, ambiguous }) => {
+      options.keep ?? {},
+      ({ client, sdk, bucket, options: sending, ambiguous }, kept) => {
         lost = ambiguous;
         return client.send(
           new sdk.PutObjectCommand({
@@ -39,6 +44,7 @@ export async function putObject(
             ChecksumSHA256: checksum,
             ...(options.createOnly ? { IfNoneMatch: '*' } : {}),
             ...encryption(connection),
+            ...kept,
           }),
           sending,
         );

@@ -2,15 +2,17 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { Cancelled, KeyExists, KeyMissing, messageOf } from '#core/errors';
 import type { StoredVolume, StoreOptions } from '#core/ports';
+import type { PartBuffers } from '#vault/part-buffers';
 import type { Call, S3Connection } from '#vault/s3-client';
 import { compareStored, storedDiffer } from '#vault/s3-download';
 import { garbled } from '#vault/s3-errors';
+import { keeping } from '#vault/s3-keeping';
 import { encryption, putObject, unquoted } from '#vault/s3-put';
 import { readable } from '#vault/source-stream';
-import { PART_BYTES, PARTS_PER_VOLUME, volumeName } from '#vault/volumes';
+import { PART_BYTES, PARTS_PER_VOLUME, refuseOther, volumeName } from '#vault/volumes';
 
-/** One is filled while two are on their way: 48 MiB for an artifact of any length. */
-const BUFFERS = 3;
+/** One is filled while two are on their way: 48 MiB for an artifact of any length, and for all that go at one time. */
+export const BUFFERS = 3;
 
 export interface UploadLimits {
   readonly partBytes: number;
@@ -29,6 +31,7 @@ export interface UploadTarget {
   /** What the store's listing says of a key, null when it is not there. */
   stat(key: string): Promise<StoredObject | null>;
   readonly limits: UploadLimits;
+  readonly buffers: PartBuffers;
   /** The completing call refuses a key that is there. */
   readonly conditionalMultipart: boolean;
   /** The server's own checksums are taken for evidence; else all is read back. */
@@ -94,11 +97,11 @@ class Upload {
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #volumes: Volume[] = [];
-  readonly #free: Buffer[] = [];
   readonly #inFlight = new Set<Promise<void>>();
   /** Keys for which an upload may have been begun twice. */
   readonly #doubtful = new Set<string>();
-  #buffers = 0;
+  /** Buffers that are on their way. */
+  #sending = 0;
   #failed: { readonly error: unknown } | null = null;
 
   constructor(target: UploadTarget, source: Readable, options: StoreOptions) {
@@ -115,45 +118,58 @@ class Upload {
     let rest: Buffer = Buffer.alloc(0);
     let volume: Volume | null = null;
     let whole = createHash('sha256');
+    // One byte more than is expected, so that the end is seen without another buffer.
+    const room = Math.min(partBytes, (this.#options.expect?.bytes ?? partBytes) + 1);
     for (let ended = false; !ended; ) {
       if (volume?.begun === partsPerVolume) {
         volume = null;
         whole = createHash('sha256');
       }
-      const buffer = await this.#takeBuffer();
-      const hash = createHash('sha256');
-      let size = 0;
-      while (size < partBytes) {
-        if (rest.length === 0) {
-          const next = await chunks.next();
-          if (next.done) {
-            ended = true;
-            break;
+      const buffer = await this.#takeBuffer(room);
+      let sending = false;
+      try {
+        const hash = createHash('sha256');
+        let size = 0;
+        while (size < room) {
+          if (rest.length === 0) {
+            const next = await chunks.next();
+            if (next.done) {
+              ended = true;
+              break;
+            }
+            rest = next.value;
+            this.#options.onBytes?.(rest.length);
           }
-          rest = next.value;
-          this.#options.onBytes?.(rest.length);
+          const piece = rest.subarray(0, room - size);
+          rest = rest.subarray(piece.length);
+          piece.copy(buffer, size);
+          hash.update(piece);
+          whole.update(piece);
+          size += piece.length;
         }
-        const piece = rest.subarray(0, partBytes - size);
-        rest = rest.subarray(piece.length);
-        piece.copy(buffer, size);
-        hash.update(piece);
-        whole.update(piece);
-        size += piece.length;
-      }
-      if (this.#failed) break;
-      if (size === 0 && this.#volumes.length > 0) break;
-      const part = { buffer, size, sha256: hash.digest() };
-      if (ended && this.#volumes.length === 0) await this.#putWhole(part, whole);
-      else {
-        volume ??= await this.#beginVolume(whole);
-        this.#sendPart(volume, part);
+        if (this.#failed) break;
+        if (size === 0 && this.#volumes.length > 0) break;
+        const part = { buffer, size, sha256: hash.digest() };
+        if (ended && this.#volumes.length === 0) await this.#putWhole(part, whole);
+        else {
+          volume ??= await this.#beginVolume(whole);
+          this.#sendPart(volume, part);
+          sending = true;
+        }
+      } finally {
+        if (!sending) this.#target.buffers.give(buffer);
       }
     }
     await Promise.all(this.#inFlight);
     if (this.#failed) throw this.#failed.error;
+    refuseOther(this.#target.folder, this.#stored(), this.#options.expect);
     for (const each of this.#volumes) await this.#complete(each);
     for (const key of this.#doubtful) await this.#abortAll(key, this.#signal);
     for (const each of this.#volumes) if (!each.proven) await this.#readBack(each);
+    return this.#stored();
+  }
+
+  #stored(): StoredVolume[] {
     return this.#volumes.map(({ name, bytes, hash }) => ({ name, bytes, sha256: hash.copy().digest('hex') }));
   }
 
@@ -210,7 +226,14 @@ class Upload {
     const name = volumeName(this.#target.name, 1);
     const key = this.#keyOf(1);
     const body = buffer.subarray(0, size);
-    const { checksum } = await putObject(this.#target, key, body, { createOnly: true, sha256, signal: this.#signal });
+    const stored = { name, bytes: size, sha256: hash.copy().digest('hex') };
+    refuseOther(this.#target.folder, [stored], this.#options.expect);
+    const { checksum } = await putObject(this.#target, key, body, {
+      createOnly: true,
+      sha256,
+      keep: this.#options,
+      signal: this.#signal,
+    });
     this.#volumes.push({
       key,
       name,
@@ -229,10 +252,12 @@ class Upload {
     const name = volumeName(this.#target.name, this.#volumes.length + 1);
     const key = `${this.#target.folder}/${name}`;
     if (this.#volumes.length > 0) await this.#refuseExisting(key);
-    const reply = await this.#send(
+    const reply = await keeping(
+      connection,
       'CreateMultipartUpload',
       key,
-      ({ client, sdk, bucket, options, ambiguous }) => {
+      this.#options,
+      ({ client, sdk, bucket, options, ambiguous }, kept) => {
         if (ambiguous) this.#doubtful.add(key);
         return client.send(
           new sdk.CreateMultipartUploadCommand({
@@ -240,6 +265,7 @@ class Upload {
             Key: objectKey(key),
             ChecksumAlgorithm: 'SHA256',
             ...encryption(connection),
+            ...kept,
           }),
           options,
         );
@@ -267,17 +293,22 @@ class Upload {
     const number = ++volume.begun;
     const body = part.buffer.subarray(0, part.size);
     volume.bytes += part.size;
-    const sending = this.#uploadPart(volume, number, body, part.sha256).then(
-      (sent) => {
-        volume.parts.push(sent);
-        this.#free.push(part.buffer);
-      },
-      (error: unknown) => {
-        this.#failed ??= { error };
-        // Wakes the reader, which may wait long for a slow source.
-        this.#source.destroy();
-      },
-    );
+    this.#sending++;
+    const sending = this.#uploadPart(volume, number, body, part.sha256)
+      .then(
+        (sent) => {
+          volume.parts.push(sent);
+        },
+        (error: unknown) => {
+          this.#failed ??= { error };
+          // Wakes the reader, which may wait long for a slow source.
+          this.#source.destroy();
+        },
+      )
+      .finally(() => {
+        this.#sending--;
+        this.#target.buffers.give(part.buffer);
+      });
     this.#inFlight.add(sending);
     void sending.finally(() => this.#inFlight.delete(sending));
   }
@@ -373,17 +404,14 @@ class Upload {
       });
   }
 
-  async #takeBuffer(): Promise<Buffer> {
-    const free = this.#free.pop();
-    if (free) return free;
-    if (this.#buffers < BUFFERS) {
-      this.#buffers++;
-      // Not from the zeroed pool: memory that is never written is never used.
-      return Buffer.allocUnsafeSlow(this.#target.limits.partBytes);
-    }
-    await Promise.race(this.#inFlight);
-    if (this.#failed) throw this.#failed.error;
-    return this.#takeBuffer();
+  async #takeBuffer(bytes: number): Promise<Buffer> {
+    while (this.#sending >= BUFFERS) await Promise.race(this.#inFlight);
+    const buffer = await this.#target.buffers.take(bytes);
+    // A failure may have come while this waited for others.
+    const failed = this.#failed as { readonly error: unknown } | null;
+    if (!failed) return buffer;
+    this.#target.buffers.give(buffer);
+    throw failed.error;
   }
 
   #keyOf(number: number): string {

@@ -1,14 +1,25 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
-import type { StoredVolume, StoreOptions, Vault, VaultEntry, VaultFeatures } from '#core/ports';
+import type {
+  ExpiryMarks,
+  KeepOptions,
+  StoredVolume,
+  StoreOptions,
+  Vault,
+  VaultEntry,
+  VaultFeatures,
+} from '#core/ports';
 import { checkKey, checkPrefix, isListedKey, keyMissing, leadingNumber, tenDigits } from '#vault/keys';
+import { PartBuffers } from '#vault/part-buffers';
 import { PACE, S3Connection, type S3Pace, type S3Settings } from '#vault/s3-client';
 import { download, downloadSmall } from '#vault/s3-download';
 import { garbled } from '#vault/s3-errors';
+import { S3ExpiryMarks } from '#vault/s3-expiry-marks';
+import { S3Keeping } from '#vault/s3-keeping';
 import { endLeftUploads, UPLOAD_LEFT_AFTER_MS } from '#vault/s3-leftovers';
 import { putObject, unquoted } from '#vault/s3-put';
-import { type StoredObject, UPLOAD_LIMITS, type UploadLimits, upload } from '#vault/s3-upload';
+import { BUFFERS, type StoredObject, UPLOAD_LIMITS, type UploadLimits, upload } from '#vault/s3-upload';
 
 const PAGE_KEYS = 1000;
 
@@ -17,6 +28,8 @@ export interface S3VaultOptions {
   readonly settings: S3Settings;
   /** The plan's `capacity` in bytes. */
   readonly capacity?: number | undefined;
+  /** The run's: see `S3Connection`. */
+  readonly stop?: AbortSignal | undefined;
   /** What the store cannot do, where it is known. */
   readonly features?: Partial<VaultFeatures>;
   /** For tests. */
@@ -34,17 +47,24 @@ export class S3Vault implements Vault {
   readonly name: string;
   readonly url: string;
   readonly features: VaultFeatures;
+  readonly expiryMarks: ExpiryMarks;
+  readonly keeping: S3Keeping;
   readonly #connection: S3Connection;
   readonly #options: S3VaultOptions;
   readonly #pageKeys: number;
+  readonly #buffers: PartBuffers;
   #leftUploadsEnded = false;
 
   constructor(options: S3VaultOptions) {
     this.name = options.name;
     this.#options = options;
     this.#pageKeys = options.pageKeys ?? PAGE_KEYS;
-    this.#connection = new S3Connection(options.settings, options.pace ?? PACE);
+    this.#connection = new S3Connection(options.settings, options.pace ?? PACE, options.stop ?? null);
     this.url = this.#connection.place.url;
+    const objectKey = (key: string): string => this.#objectKey(key);
+    this.expiryMarks = new S3ExpiryMarks(this.#connection, objectKey);
+    this.keeping = new S3Keeping(this.#connection, objectKey);
+    this.#buffers = new PartBuffers((options.limits ?? UPLOAD_LIMITS).partBytes, BUFFERS);
     this.features = {
       createOnly: true,
       // Ceph, and with it several stores, ignores the condition there.
@@ -56,9 +76,9 @@ export class S3Vault implements Vault {
     };
   }
 
-  async putOnce(key: string, body: Uint8Array): Promise<void> {
+  async putOnce(key: string, body: Uint8Array, keep?: KeepOptions): Promise<void> {
     checkKey(key);
-    await this.#put(key, body, true);
+    await this.#put(key, body, true, keep && (await this.keeping.possible(keep)));
   }
 
   async putAgain(key: string, body: Uint8Array): Promise<void> {
@@ -70,7 +90,8 @@ export class S3Vault implements Vault {
     checkKey(`${folder}/${name}`);
     await this.#endLeftUploads();
     const { conditionalMultipart, serverChecksum } = this.features;
-    return upload(
+    const keep = await this.keeping.possible(options);
+    const volumes = await upload(
       {
         connection: this.#connection,
         folder,
@@ -78,12 +99,16 @@ export class S3Vault implements Vault {
         objectKey: (key) => this.#objectKey(key),
         stat: (key) => this.#stat(key),
         limits: this.#options.limits ?? UPLOAD_LIMITS,
+        buffers: this.#buffers,
         conditionalMultipart,
         serverChecksum,
       },
       bytes,
-      options,
+      keep,
     );
+    const keys = volumes.map((volume) => `${folder}/${volume.name}`);
+    await this.keeping.confirm(keys, keep);
+    return volumes;
   }
 
   async get(key: string): Promise<Uint8Array> {
@@ -150,6 +175,15 @@ export class S3Vault implements Vault {
     return last;
   }
 
+  async link(key: string, seconds: number): Promise<string> {
+    checkKey(key);
+    return this.#connection.request('GetObject', key, async ({ client, sdk, bucket }) => {
+      const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner');
+      const command = new sdk.GetObjectCommand({ ...bucket, Key: this.#objectKey(key) });
+      return getSignedUrl(client, command, { expiresIn: seconds });
+    });
+  }
+
   async remove(key: string): Promise<void> {
     checkKey(key);
     // The store's own delete succeeds for what was never there.
@@ -174,12 +208,17 @@ export class S3Vault implements Vault {
     return Math.max(0, capacity - used);
   }
 
-  async #put(key: string, body: Uint8Array, createOnly: boolean): Promise<void> {
+  async total(): Promise<number | null> {
+    return this.#options.capacity ?? null;
+  }
+
+  async #put(key: string, body: Uint8Array, createOnly: boolean, keep?: KeepOptions): Promise<void> {
     const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
     const sha256 = createHash('sha256').update(buffer).digest();
     await putObject({ connection: this.#connection, objectKey: (name) => this.#objectKey(name) }, key, buffer, {
       createOnly,
       sha256,
+      keep,
     });
   }
 

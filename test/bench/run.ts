@@ -5,10 +5,17 @@ import { filesRows } from '#test/bench/files';
 import { type Row, SCALE } from '#test/bench/measure';
 import { postgresRows } from '#test/bench/postgres';
 import { redisRows } from '#test/bench/redis';
+import { retentionRows } from '#test/bench/retention';
 import { statusRows } from '#test/bench/status';
 
 const ROUNDS = SCALE === 1 ? 5 : 1;
-const PARTS = { postgres: postgresRows, redis: redisRows, files: filesRows, status: statusRows };
+const PARTS = {
+  postgres: postgresRows,
+  redis: redisRows,
+  files: filesRows,
+  status: statusRows,
+  retention: retentionRows,
+};
 
 const asked = process.argv.slice(2);
 const rows: Row[] = [];

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import {
   Cancelled,
+  Disproven,
   HoldfastError,
   KeyExists,
   KeyMissing,
@@ -161,6 +162,27 @@ export function vaultContract(title: string, open: () => Promise<VaultUnderTest>
         volumes.map((volume) => volume.bytes),
         [kit.volumeBytes, kit.volumeBytes],
       );
+    });
+
+    test('I2, I3: of a copy only the bytes that were promised get a name, as one that is given is never taken back', async () => {
+      for (const share of [0, 0.001, 0.8, 1]) {
+        const folder = fresh();
+        const bytes = randomBytes(Math.floor(kit.volumeBytes * share));
+        const expect = { bytes: bytes.length, sha256: sha256(bytes) };
+        const wrong = [
+          { ...expect, sha256: sha256(Buffer.from('other')) },
+          { ...expect, bytes: expect.bytes + 1 },
+        ];
+        for (const other of wrong) {
+          const options = { signal: never(), expect: other };
+          const error = await rejects(vault.store(folder, 'x.002', inChunks(bytes), options), Disproven);
+          assert.match(error.message, /not what their manifest says/);
+        }
+        assert.deepEqual(await entries(vault, `${folder}/`), []);
+        assert.deepEqual(await kit.leftovers(), []);
+        const [volume] = await vault.store(folder, 'x.002', inChunks(bytes), { signal: never(), expect });
+        assert.deepEqual(volume, { name: 'x.002', ...expect });
+      }
     });
 
     for (const [what, share] of [

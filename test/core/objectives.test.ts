@@ -45,6 +45,13 @@ describe('objectives', () => {
     const source = { schedule: [weekly, ...nightly.schedule] };
     assert.equal(firstDueRun(source, 'Europe/Stockholm', now).toISOString(), '2026-11-22T01:00:00.000Z');
   });
+
+  test('I10: where proofs have their own time, nothing rings before the first of them', () => {
+    const source: Promising = { ...nightly, prove: { cron: '0 4 * * *' } };
+    const firstDue = firstDueRun(source, 'UTC', now);
+    assert.equal(firstDue.toISOString(), '2026-11-22T04:00:00.000Z');
+    assert.deepEqual(said(source, { firstDue }), ['· no backup yet, first proof due 2026-11-22T04:00:00.000Z']);
+  });
 });
 
 describe('I4: green means restored', () => {

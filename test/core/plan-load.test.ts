@@ -169,7 +169,7 @@ describe('shape: each kind of mistake, with where, what and what instead', () =>
       [
         'capacity: 500GB',
         'capacty: 500GB',
-        'holdfast.yaml:5:34 vaults.ssd.capacty: got an unknown key, want one of disk, capacity, replica (did you mean capacity?)',
+        'holdfast.yaml:5:34 vaults.ssd.capacty: got an unknown key, want one of disk, capacity, site, replica (did you mean capacity?)',
       ],
       [
         'name: app',

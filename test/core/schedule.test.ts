@@ -238,6 +238,8 @@ describe('schedules', () => {
       ['5/10 * * * *', /\*\/10/],
       ['0 5-2 * * *', /upwards/],
       ['*/0 * * * *', /at least 1/],
+      ['*/61 * * * *', /at most 60/],
+      ['0 0 * * */8', /at most 7/],
       ['0 0 31 2 *', /a date that exists/],
       ['0 0 31 4,6 *', /a date that exists/],
       ['0 0 13 * 5', /one of them \*/],

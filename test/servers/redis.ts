@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { makeCertificates } from '#test/servers/certificates';
 
 export interface RedisOptions {
   /** Directives, a line each: `requirepass x`. Later ones win over the defaults. */
@@ -134,29 +135,6 @@ async function cli(
   const said = Buffer.concat(chunks).toString('utf8');
   if (code !== 0) throw new Error(`redis-cli ${args.join(' ').slice(0, 100)}: ${said}`);
   return said;
-}
-
-async function makeCertificates(dir: string): Promise<{ ca: string; cert: string; key: string }> {
-  await mkdir(dir);
-  const [ca, caKey, cert, key] = ['ca.crt', 'ca.key', 'server.crt', 'server.key'].map((name) => join(dir, name)) as [
-    string,
-    string,
-    string,
-    string,
-  ];
-  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  await openssl(['req', '-x509', ...ec, '-subj', '/CN=Holdfast test CA', '-keyout', caKey, '-out', ca]);
-  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'];
-  await openssl(['req', '-x509', ...ec, ...names, '-CA', ca, '-CAkey', caKey, '-keyout', key, '-out', cert]);
-  return { ca, cert, key };
-}
-
-async function openssl(args: readonly string[]): Promise<void> {
-  const child = spawn('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  const chunks: Buffer[] = [];
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
-  const [code] = (await once(child, 'close')) as [number | null];
-  if (code !== 0) throw new Error(`openssl ${args[0]}: ${Buffer.concat(chunks).toString('utf8')}`);
 }
 
 async function freePort(): Promise<number> {

@@ -241,7 +241,7 @@ describe('a disk vault', () => {
     const empty = createProcesses({ PATH: '/nonexistent' }, new AbortController().signal, null);
     const failing = { ...empty, run: () => empty.run({ program: '/bin/false', args: [] }) };
     for (const tools of [failing, { ...empty, run: () => empty.run({ program: '/no/such/dd', args: [] }) }]) {
-      const vault = await founded(await emptyPlace(), { processes: tools });
+      const vault = await founded(await emptyPlace(), { processes: tools, direct: false });
       const bytes = randomBytes(5000);
       await vault.store('backups/a', 'dump', inChunks(bytes), { signal: never() });
       assert.ok((await toBuffer(await vault.open('backups/a/dump'))).equals(bytes));
@@ -386,4 +386,17 @@ describe('a disk vault', () => {
     const defect = new TypeError('a defect stays a defect');
     assert.equal(diskError(defect, 'store', 'x', '/'), defect);
   });
+});
+
+test('a capacity larger than the disk is the disk: an empty vault on a small one is not nearly full', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'holdfast-total-'));
+  try {
+    const vault = vaultAt(root);
+    await createVaultIdentity(vault, { plan: 'shop', id: 'x', created: new Date() });
+    const disk = (await vault.total()) as number;
+    assert.equal(await vaultAt(root, { capacity: disk * 20 }).total(), disk);
+    assert.equal(await vaultAt(root, { capacity: 1000 }).total(), 1000);
+  } finally {
+    await rm(root, { recursive: true, force: true });
+  }
 });

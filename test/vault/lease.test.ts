@@ -5,7 +5,7 @@ import { Busy, KeyExists, LeaseLost, UsageError, VaultUnreachable } from '#core/
 import type { Clock } from '#core/ports';
 import { until } from '#test/until';
 import { MemoryVault } from '#test/vault/memory-vault';
-import { acquireLease, type Holder, type Lease, type LeaseTimes } from '#vault/lease';
+import { acquireLease, type Holder, type Lease, type LeaseTimes, openLease } from '#vault/lease';
 
 const HOLDER: Holder = { host: 'bastion', pid: 4711, start: '12345', boot: 'b00t', namespace: 'pid:[1]' };
 const TIMES: LeaseTimes = { beatEvery: 20, staleAfter: 90_000, watchFor: 60 };
@@ -45,6 +45,25 @@ describe('lease', () => {
     held.push(lease);
     return lease;
   }
+
+  test('a lease that is given up without a word is taken over after its time, and its successor knows', async () => {
+    const { vault, times } = open();
+    const first = await acquire(vault, times);
+    assert.equal(first.takenOver, false);
+    const seen = await openLease(vault, { source: 'events', job: 'backup' }, NOT_GONE);
+    assert.deepEqual([seen?.number, seen?.alive], [1, true]);
+    first.abandon();
+    await wait(2 * TIMES.beatEvery);
+    assert.ok(!vault.objects.has('leases/events/backup/0000000001.beat.json'), 'no beat any more');
+    await assert.rejects(acquire(vault, times), Busy);
+    times.pass(91);
+    assert.equal((await openLease(vault, { source: 'events', job: 'backup' }, NOT_GONE))?.alive, false);
+    const second = await acquire(vault, times);
+    assert.equal(second.takenOver, true);
+    await second.release();
+    assert.equal(await openLease(vault, { source: 'events', job: 'backup' }, NOT_GONE), null);
+    assert.equal((await acquire(vault, times)).takenOver, false);
+  });
 
   /** One whose holder was killed: it holds, and beats no more. */
   function orphan(vault: MemoryVault, number: number, change: object = {}): void {

@@ -4,7 +4,7 @@ import { KeyExists, RecordInvalid, VaultRefused, VaultUnreachable } from '#core/
 import { type LedgerEntry, ledgerKey, verifyChain } from '#core/ledger';
 import { realClock } from '#test/contracts/run-context';
 import { MemoryVault } from '#test/vault/memory-vault';
-import { appendLedger, ledgerHead, readLedger } from '#vault/ledger-store';
+import { appendLedger, entryBefore, ledgerHead, readLedger } from '#vault/ledger-store';
 
 const CLOCK = { ...realClock, sleep: () => new Promise<void>((resolve) => setImmediate(resolve)) };
 
@@ -113,6 +113,28 @@ describe('ledger store', () => {
     );
     assert.match(invalid.map((error) => error.message).join(), /0000000002\.json does not match its own hash/);
     assert.notDeepEqual(verifyChain(entries), []);
+  });
+
+  test('reading begins near a moment without reading what lies before it, and misses nothing after it', async () => {
+    const vault = new MemoryVault();
+    const start = Date.parse('2026-01-01T00:00:00Z');
+    let day = 0;
+    const clock = { ...CLOCK, now: () => new Date(start + day * 86_400_000) };
+    const fields = { event: 'failed', id: null, host: 'here', manifest: null, details: {} } as const;
+    for (day = 0; day < 200; day++) await appendLedger(vault, 'events', fields, clock);
+    const damaged = vault.objects.get(ledgerKey('events', 100)) as { bytes: Buffer };
+    damaged.bytes = Buffer.from('{}');
+    for (const wanted of [0, 1, 57, 99, 100, 150, 199, 200]) {
+      let gets = 0;
+      vault.before = (operation) => {
+        if (operation === 'get') gets++;
+      };
+      const after = await entryBefore(vault, 'events', new Date(start + wanted * 86_400_000));
+      assert.ok(after <= wanted, `day ${wanted} is entry ${wanted + 1}, and reading begins after ${after}`);
+      assert.ok(after === wanted || wanted >= 100, 'only the damaged one may make it read more');
+      assert.ok(gets <= 8, `${gets} entries were read`);
+    }
+    assert.equal(await entryBefore(new MemoryVault(), 'events', new Date(start)), 0);
   });
 
   test('a store that always says "taken" ends in an error, not in a loop', async () => {

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Cancelled, KeyExists, KeyMissing } from '#core/errors';
 import type { StoredVolume, StoreOptions, Vault, VaultEntry } from '#core/ports';
+import { refuseOther } from '#vault/volumes';
 
 interface Stored {
   bytes: Buffer;
@@ -10,6 +11,7 @@ interface Stored {
 }
 
 export interface MemoryVaultOptions {
+  readonly name?: string;
   /** Bytes; an artifact longer than this is stored in several volumes. */
   readonly volume?: number;
   /** Bytes of the chunks that `open` gives. */
@@ -20,15 +22,16 @@ export interface MemoryVaultOptions {
 
 /** A vault that keeps everything in memory and shows it: tests break what lies there, and set its clock. */
 export class MemoryVault implements Vault {
-  readonly name = 'memory';
+  readonly name: string;
   readonly url = 'memory://';
   readonly features = { createOnly: true, conditionalMultipart: true, serverChecksum: true, knowsSpace: false };
   readonly objects = new Map<string, Stored>();
   /** Called before each operation; what it throws is thrown by the vault. */
   before: (operation: string, key: string) => void | Promise<void> = () => undefined;
-  readonly #options: Required<MemoryVaultOptions>;
+  readonly #options: Required<Omit<MemoryVaultOptions, 'name'>>;
 
   constructor(options: MemoryVaultOptions = {}) {
+    this.name = options.name ?? 'memory';
     this.#options = { volume: 1 << 30, chunk: 64 * 1024, now: () => new Date(), ...options };
   }
 
@@ -51,14 +54,15 @@ export class MemoryVault implements Vault {
       options.onBytes?.(chunk.length);
     }
     const whole = Buffer.concat(chunks);
-    const volumes: StoredVolume[] = [];
+    const volumes: (StoredVolume & { readonly part: Buffer })[] = [];
     do {
       const part = whole.subarray(volumes.length * this.#options.volume, (volumes.length + 1) * this.#options.volume);
       const volume = volumes.length === 0 ? name : `${name}.${String(volumes.length + 1).padStart(3, '0')}`;
-      await this.putOnce(`${folder}/${volume}`, part);
-      volumes.push({ name: volume, bytes: part.length, sha256: createHash('sha256').update(part).digest('hex') });
+      volumes.push({ name: volume, bytes: part.length, sha256: createHash('sha256').update(part).digest('hex'), part });
     } while (volumes.length * this.#options.volume < whole.length);
-    return volumes;
+    refuseOther(folder, volumes, options.expect);
+    for (const volume of volumes) await this.putOnce(`${folder}/${volume.name}`, volume.part);
+    return volumes.map(({ part: _part, ...volume }) => volume);
   }
 
   async get(key: string): Promise<Uint8Array> {

@@ -16,6 +16,7 @@ import {
 import { type ErrorClass, entries, inChunks, keysOf, never, rejects, sha256, toBuffer } from '#test/contracts/vault';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { errorXml, type FaultyS3, type Seen, startFaultyS3 } from '#test/servers/faulty-s3';
+import { until } from '#test/until';
 import { verifyCreateOnly } from '#vault/open';
 import { PACE, type S3Pace } from '#vault/s3-client';
 import { S3Vault, type S3VaultOptions } from '#vault/s3-vault';
@@ -440,6 +441,31 @@ describe('an S3 vault whose network and server have a bad day', () => {
     const error = await rejects(storing, Cancelled);
     assert.match(error.message, /could not be aborted/);
     assert.ok(Date.now() - started < 6000);
+  });
+
+  test('Ctrl-C ends the waiting of records and listings too, and leaves last words one attempt each', async () => {
+    const stop = new AbortController();
+    const stopped = open(
+      {},
+      { stop: stop.signal, pace: { ...pace, sleep: PACE.sleep, firstMs: 60_000, longestMs: 60_000 } },
+    );
+    let asked = 0;
+    faulty.onRequest(() => {
+      asked++;
+      return { answer: { status: 503, body: errorXml('SlowDown') } };
+    });
+    const began = performance.now();
+    const reading = rejects(stopped.get('ledger/x/1.json'), Cancelled);
+    const listing = rejects(keysOf(stopped, 'backups/'), Cancelled);
+    await until(() => asked >= 2, 'both to have been refused once');
+    stop.abort(new Error('got SIGINT'));
+    await Promise.all([reading, listing]);
+    asked = 0;
+    await fails(stopped.putOnce(`${fresh()}/x`, Buffer.from('x')), VaultUnreachable);
+    assert.equal(asked, 1);
+    faulty.onRequest(() => null);
+    await stopped.putOnce(`${fresh()}/x`, Buffer.from('x'));
+    assert.ok(performance.now() - began < 5000);
   });
 
   test('a store that overwrites is found out by check', async () => {

@@ -7,16 +7,14 @@ import type { FilesSettings } from '#core/plan';
 import type { ArtifactBytes, Capture, CaptureResult, RunContext, SourceRef } from '#core/ports';
 import { type ByteString, fsPath, joined, NameList, shown } from '#engines/files/byte-string';
 import { DIGEST, type FilesFingerprint, INDEX, TREE } from '#engines/files/fingerprint';
-import { readMounts } from '#engines/files/mounts';
-import { compilePattern } from '#engines/files/patterns';
 import { restoreScript } from '#engines/files/restore-script';
 import { findRoots, type Roots } from '#engines/files/roots';
-import { secretPatterns } from '#engines/files/sanitise';
 import { tarVersion } from '#engines/files/tar-version';
 import { type IndexTotals, IndexWriter, indexEntry, readIndex } from '#engines/files/tree-index';
 import { TreeOrder } from '#engines/files/tree-order';
 import { readTree, stopIfAborted } from '#engines/files/tree-reading';
-import { Walk, type WalkItem } from '#engines/files/walk';
+import type { Walk, WalkItem } from '#engines/files/walk';
+import { walkOf } from '#engines/files/walk-of';
 
 export function settingsOf(source: SourceRef): FilesSettings {
   const { files } = source.settings;
@@ -26,16 +24,6 @@ export function settingsOf(source: SourceRef): FilesSettings {
 
 export function identityOf(settings: FilesSettings): Readonly<Record<string, string>> {
   return { paths: [...settings.paths].sort().join(', ') };
-}
-
-export async function walkOf(settings: FilesSettings, roots: Roots, run: RunContext): Promise<Walk> {
-  const pseudo = (await readMounts()).filter((mount) => mount.pseudo);
-  return new Walk(roots, {
-    exclude: (settings.exclude ?? []).map((pattern) => compilePattern(pattern, { what: 'files.exclude' })),
-    secrets: settings.sanitise ? secretPatterns() : [],
-    skipInside: new Map(pseudo.map((mount) => [mount.path, `a ${mount.type} file system`])),
-    skip: new Set([Buffer.from(run.scratch, 'utf8').toString('latin1')]),
-  });
 }
 
 /** One pass over a tree: the archive's bytes, and what they turned out to hold. */
@@ -193,7 +181,7 @@ export async function capture(source: SourceRef, run: RunContext): Promise<Captu
   const version = await tarVersion(run);
   const snapshotAt = run.clock.now();
   const indexPath = join(run.scratch, INDEX);
-  const tree = new TreeCapture(run, roots, await walkOf(settings, roots, run), indexPath);
+  const tree = new TreeCapture(run, roots, await walkOf(source, roots, run), indexPath);
   let indexDescriptor: number | null = null;
   let indexRead = false;
 
@@ -265,7 +253,7 @@ export async function contentIs(content: string, source: SourceRef, run: RunCont
   const settings = settingsOf(source);
   const roots = await findRoots(settings.paths);
   const indexPath = join(run.scratch, `unchanged-${INDEX}`);
-  const tree = new TreeCapture(run, roots, await walkOf(settings, roots, run), indexPath);
+  const tree = new TreeCapture(run, roots, await walkOf(source, roots, run), indexPath);
   try {
     // Read and hashed, and then let go of.
     for await (const _ of tree.bytes());

@@ -3,12 +3,13 @@ import { access, constants, open } from 'node:fs/promises';
 import { messageOf } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
 import { type ByteString, fsPath, joined, NameList, shown } from '#engines/files/byte-string';
-import { settingsOf, walkOf } from '#engines/files/capture';
+import { settingsOf } from '#engines/files/capture';
 import { mountOf, readMounts } from '#engines/files/mounts';
 import { findRoots, type Roots } from '#engines/files/roots';
 import { tarVersion } from '#engines/files/tar-version';
 import { stopIfAborted } from '#engines/files/tree-reading';
 import type { Walk } from '#engines/files/walk';
+import { walkOf } from '#engines/files/walk-of';
 
 /** How long `check` looks around; the night's run has no such limit. */
 const LOOK_MILLISECONDS = 10_000;
@@ -37,23 +38,24 @@ export async function* checkFiles(source: SourceRef, run: RunContext): AsyncGene
         'owners and modes there may be made up; better take the backup on the machine that holds the files',
       );
   }
-  const walked = await attempt('patterns', () => walkOf(settings, roots, run));
+  const walked = await attempt('paths', () => walkOf(source, roots, run));
   if (walked.value === null) yield walked.line;
   else yield* look(roots, walked.value, run);
 }
 
-/** Bytes that the files occupy, or null when there are too many to look at each now. */
-export async function estimate(roots: Roots, walk: Walk, run: RunContext): Promise<number | null> {
+/** Bytes that the files occupy; of very many, only those that could be looked at in a short while. */
+export async function estimate(roots: Roots, walk: Walk, run: RunContext): Promise<number> {
   const until = run.clock.now().getTime() + ESTIMATE_MILLISECONDS;
   let bytes = 0;
   for await (const batch of walk.batches()) {
-    if (run.clock.now().getTime() > until) return null;
     stopIfAborted(run.signal);
     for (const { path } of batch) {
       const status = lstatSync(fsPath(joined(roots.base, path)), { throwIfNoEntry: false });
       // Not more than its blocks, for it may be sparse; with the blocks of its header.
       if (status) bytes += Math.min(status.size, status.blocks * 512) + 1536;
     }
+    // Better too little than nothing: else `check` would see room where there is none.
+    if (run.clock.now().getTime() > until) break;
   }
   return bytes;
 }

@@ -29,6 +29,7 @@ const CREATE: readonly string[] = [
   '--no-unquote',
   '--verbatim-files-from',
   '--files-from=-',
+  '--blocking-factor=128',
   '--file=-',
 ];
 

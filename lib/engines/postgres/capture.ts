@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { NotThereYet, SourceRefused } from '#core/errors';
 import type { Identity, Probe } from '#core/manifest';
+import { partMeasures } from '#core/measures';
 import type { PostgresSettings } from '#core/plan';
 import type { ArtifactBytes, ArtifactSource, Capture, CaptureResult, RunContext, SourceRef } from '#core/ports';
 import { type Access, accessTo, atDatabase, clientCommand, forget, pipeClient } from '#engines/postgres/access';
@@ -255,7 +256,7 @@ class PostgresCapture implements Capture {
     return {
       digest: digestOf(facts.major),
       fingerprint,
-      measures: measuresOf(prints),
+      measures: measuresOf(prints, settings.databases === 'all'),
       probes: this.#results.flatMap((result): readonly Probe[] => result.probes),
       restoreScript: restoreScript(fingerprint),
       warnings: [
@@ -280,9 +281,15 @@ class PostgresCapture implements Capture {
   }
 }
 
-function measuresOf(prints: readonly DatabasePrint[]): Record<string, number> {
-  const tables = prints.flatMap((print) => print.tables);
-  return { tables: tables.length, rows: tables.reduce((sum, table) => sum + table.rows, 0) };
+function measuresOf(prints: readonly DatabasePrint[], all: boolean): Record<string, number> {
+  const tables = prints.flatMap(({ name: database, tables }) =>
+    tables.map(({ schema, name, rows }) => ({ name: `${all ? `${database}.` : ''}${schema}.${name}`, count: rows })),
+  );
+  return {
+    tables: tables.length,
+    rows: tables.reduce((sum, { count }) => sum + count, 0),
+    ...partMeasures('rows', tables),
+  };
 }
 
 function dumpGlobals(access: Access, pgDumpall: Tool, facts: ServerFacts, run: RunContext): ArtifactBytes {

@@ -3,12 +3,13 @@ import type { CheckLine, RunContext, SourceRef } from '#core/ports';
 import { forget } from '#engines/postgres/access';
 import { printable } from '#engines/postgres/address';
 import { asking, type Reached, reach } from '#engines/postgres/capture';
-import { listTables, readFrame } from '#engines/postgres/catalog';
+import { listRoles, listTables, readFrame } from '#engines/postgres/catalog';
 import { chooseTables, readChildren } from '#engines/postgres/chosen-tables';
 import { clientOf } from '#engines/postgres/clients';
 import { refusePooler } from '#engines/postgres/pooler';
 import { ask, probesOf, setSearchPath } from '#engines/postgres/probes';
-import { proofLine } from '#engines/postgres/proof-needs';
+import { type Needs, proofLine } from '#engines/postgres/proof-needs';
+import { readOwners } from '#engines/postgres/prover-rights';
 import { listed } from '#engines/postgres/restoring';
 import { leavingForeignKeys, missingGrants, unreadableLargeObjects } from '#engines/postgres/rights';
 import { readServer, type ServerFacts } from '#engines/postgres/server';
@@ -54,9 +55,12 @@ async function* checkReached(reached: Reached, source: SourceRef, run: RunContex
   if (reached.settings.databases === 'all')
     yield* await attempt('databases', () => asking(access, psql, run, (session) => databasesLines(session)));
   yield* await attempt('proof', async () => {
-    const frame = await asking(access, psql, run, readFrame);
-    const locales = [frame.collate, frame.ctype];
-    return [await proofLine(source, { major: facts.major, extensions: frame.extensions, locales }, run)];
+    const needs = await asking(access, psql, run, async (session): Promise<Needs> => {
+      const { collate, ctype, extensions, superusers } = await readFrame(session);
+      const [roles, owners] = [await listRoles(session), await readOwners(session)];
+      return { major: facts.major, extensions, locales: [collate, ctype], roles, owners, superusers };
+    });
+    return [await proofLine(source, needs, run)];
   });
 }
 

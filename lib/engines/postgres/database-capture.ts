@@ -1,4 +1,4 @@
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { SourceLocked, SourceUnsupported, SpaceLacking } from '#core/errors';
@@ -6,6 +6,7 @@ import type { Probe } from '#core/manifest';
 import type { PostgresSettings } from '#core/plan';
 import type { ArtifactBytes, Pipeline, RunContext } from '#core/ports';
 import { formatBytes } from '#core/size';
+import { removeTree } from '#engines/files/remove-tree';
 import { type Access, clientCommand, runClient } from '#engines/postgres/access';
 import {
   listSequences,
@@ -223,7 +224,7 @@ class OpenDatabase implements DatabaseCapture {
       throw dumpFailure(error, access);
     }
     const pipeline = this.#run.processes.pipe([{ program: 'tar', args: ['-C', directory, '-cf', '-', '.'] }]);
-    const whole = pipeline.done.then(() => rm(this.#staging, { recursive: true, force: true }));
+    const whole = pipeline.done.then(() => removeTree(this.#staging));
     whole.catch(() => undefined);
     return { bytes: pipeline.stdout as Readable, whole };
   }
@@ -238,6 +239,8 @@ class OpenDatabase implements DatabaseCapture {
     try {
       // A REINDEX may hold an index longer than anybody may hold up the snapshot.
       await session.query(`set lock_timeout = '15min'`);
+      // pg_dump reads with one process and is longer at it: helpers would only take the processors from it.
+      await session.query('set max_parallel_workers_per_gather = 0');
       const tables = await digestTables(session, this.#read, depth);
       const withLarge = !settings.schemaOnly && !(settings.partial && settings.tables);
       return { tables, largeObjects: withLarge ? await digestLargeObjects(session, depth) : null };
@@ -295,7 +298,7 @@ class OpenDatabase implements DatabaseCapture {
   async close(): Promise<void> {
     if (this.#pipeline) await stopped(this.#pipeline);
     await this.#snapshot.session.close();
-    await rm(this.#staging, { recursive: true, force: true });
+    await removeTree(this.#staging);
   }
 }
 

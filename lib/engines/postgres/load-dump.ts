@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   CommandFailed,
@@ -11,6 +11,7 @@ import {
   ToolMissing,
 } from '#core/errors';
 import type { Command, OpenBackup, PlainBytes, RunContext } from '#core/ports';
+import { removeTree } from '#engines/files/remove-tree';
 import { type Access, clientCommand, secretFirst } from '#engines/postgres/access';
 import type { DatabasePrint, Fingerprint } from '#engines/postgres/fingerprint';
 import { lackingSpace } from '#engines/postgres/scratch-cluster';
@@ -67,7 +68,7 @@ export async function loadDump(
       throw loadFailure(error);
     }
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await removeTree(folder);
   }
 }
 

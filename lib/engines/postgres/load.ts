@@ -17,6 +17,7 @@ import { startScratchCluster } from '#engines/postgres/scratch-cluster';
 import { readServer } from '#engines/postgres/server';
 import { openSession, type Session } from '#engines/postgres/session';
 import { quoteName, quoteText } from '#engines/postgres/sql';
+import { takeAway } from '#engines/postgres/take-away';
 
 /** A server a backup is loaded into for its proof. */
 interface Prover {
@@ -52,8 +53,8 @@ export async function loadPostgres(backup: OpenBackup, source: SourceRef, run: R
       for (const print of fingerprint.databases) {
         const name = prover.shared ? `holdfast_prove_${randomBytes(6).toString('hex')}` : print.name;
         if (name === 'postgres') await session.query('drop database if exists postgres');
-        await createDatabase(session, name, print, print.owner);
         loaded.push({ name, print });
+        await createDatabase(session, name, print, print.owner);
         await setMonetary(session, name, fingerprint.server.monetary, run);
       }
     } catch (error) {
@@ -216,11 +217,8 @@ async function cleanUp(
   roles: readonly string[],
   run: RunContext,
 ): Promise<void> {
-  const session = await openSession(prover.access, prover.psql, run);
-  try {
-    for (const { name } of loaded) await session.query(`drop database if exists ${quoteName(name)}`);
-    for (const role of roles) await session.query(`drop role if exists ${quoteName(role)}`);
-  } finally {
-    await session.close();
-  }
+  const made = { databases: loaded.map(({ name }) => name), roles };
+  const session = run.signal.aborted ? null : await openSession(prover.access, prover.psql, run);
+  await takeAway(made, session, prover.access, prover.psql, run);
+  await session?.close();
 }

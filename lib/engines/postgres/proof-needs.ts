@@ -7,13 +7,13 @@ import { parseAddress } from '#engines/postgres/address';
 import { anyClient, clientOf, serverFolder, type Where } from '#engines/postgres/clients';
 import { packageOf } from '#engines/postgres/extension-packages';
 import { refusePooler } from '#engines/postgres/pooler';
+import { type RoleNeeds, refusedRights } from '#engines/postgres/prover-rights';
 import { reachBeside } from '#engines/postgres/route';
 import { readServer } from '#engines/postgres/server';
 import { openSession } from '#engines/postgres/session';
 
-export interface Needs {
+export interface Needs extends RoleNeeds {
   readonly major: number;
-  readonly extensions: readonly string[];
   readonly locales: readonly string[];
 }
 
@@ -101,6 +101,14 @@ async function proverAt(access: Access, where: Where, needs: Needs, run: RunCont
       return { name, ok: null, message: `${facts.user} may not create databases and roles on the prover`, hint };
     if (missing.length > 0)
       return { name, ok: null, message: `the prover lacks extension ${missing.join(', ')}`, hint };
+    const refused = await refusedRights(session, facts, needs);
+    if (refused !== null)
+      return {
+        name,
+        ok: null,
+        message: `the prover: ${refused}: a proof would be inconclusive`,
+        hint: 'give prove.with.url a superuser of a server that is there for proofs, or leave it out to prove in a scratch server here',
+      };
     return { name, ok: true, message: `the prover answers: PostgreSQL ${facts.version}`, hint: null };
   } finally {
     await session.close();

@@ -1,20 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  CommandFailed,
-  Disproven,
-  NotThereYet,
-  TargetNotEmpty,
-  TargetUnusable,
-  ToolMissing,
-  UsageError,
-} from '#core/errors';
+import { CommandFailed, Disproven, TargetNotEmpty, TargetUnusable, ToolMissing, UsageError } from '#core/errors';
 import { compactTime } from '#core/manifest';
 import type { RunContext } from '#core/ports';
 import { type Access, atDatabase, clientCommand } from '#engines/postgres/access';
 import { named } from '#engines/postgres/chosen-tables';
 import { compareDatabase } from '#engines/postgres/compare';
+import { contentsList } from '#engines/postgres/contents-list';
 import { createDatabase, createRoles } from '#engines/postgres/create-database';
 import type { DigestId } from '#engines/postgres/digest';
 import type { DatabasePrint, TablePrint } from '#engines/postgres/fingerprint';
@@ -22,6 +15,7 @@ import { loadDump } from '#engines/postgres/load-dump';
 import { listed, type Restoring } from '#engines/postgres/restoring';
 import { openSession, type Session } from '#engines/postgres/session';
 import { qualified, quoteName, quoteText, spoken } from '#engines/postgres/sql';
+import { takeAway } from '#engines/postgres/take-away';
 
 /**
  * `--only TABLE…`: beside what else is in the target. A dump's list does not tell which index belongs to which table,
@@ -30,10 +24,6 @@ import { qualified, quoteName, quoteText, spoken } from '#engines/postgres/sql';
  */
 export async function restoreTables(restoring: Restoring, names: readonly string[]): Promise<void> {
   const { target, fingerprint, run, warnings } = restoring;
-  if (fingerprint.format === 'directory')
-    throw new NotThereYet('--only with a backup taken with jobs: does not work in this version', {
-      hint: 'restore all of it to a new database and take the table from there',
-    });
   if (target.access.exec.length > 0)
     throw new ToolMissing(
       `--only works with client programs of this machine, and the target is reached by ${target.access.exec.join(' ')}`,
@@ -74,11 +64,8 @@ export async function restoreTables(restoring: Restoring, names: readonly string
     await compare(restoring, print, tables, target.access);
   } finally {
     await into.close();
-    try {
-      await maintenance.query(`drop database if exists ${quoteName(beside)}`);
-    } finally {
-      await maintenance.close();
-    }
+    await takeAway({ databases: [beside], roles: [] }, maintenance, target.access, target.psql, run);
+    await maintenance.close();
   }
 }
 
@@ -131,26 +118,6 @@ async function listFor(restoring: Restoring, print: DatabasePrint, tables: reado
 
 const LEFT_OUT =
   /^\d+; \d+ \d+ (?:FK CONSTRAINT|MATERIALIZED VIEW DATA|BLOBS?|BLOB METADATA|(?:ACL|COMMENT|SECURITY LABEL) - LARGE OBJECTS?) /;
-
-/** A dump's list stands at its beginning: the rest is not read. */
-async function contentsList({ backup, target, run }: Restoring, artifact: string): Promise<string> {
-  const plain = await backup.open(artifact);
-  // Cut off in the middle on purpose, so its verdict is not asked for; the load that follows asks.
-  plain.whole.catch(() => undefined);
-  const pipeline = run.processes.pipe([{ program: target.pgRestore, args: ['-l'] }], { stdin: plain.bytes });
-  try {
-    const chunks: Buffer[] = [];
-    for await (const chunk of pipeline.stdout ?? []) chunks.push(chunk as Buffer);
-    await pipeline.done;
-    return Buffer.concat(chunks).toString('utf8');
-  } catch (error) {
-    if (error instanceof CommandFailed)
-      throw new Disproven(`the backup's list cannot be read: ${error.message}`, { cause: error });
-    throw error;
-  } finally {
-    plain.stop();
-  }
-}
 
 /** Moves old tables out of the way, loads the new ones in one transaction, moves the old ones back if that fails. */
 async function takeOver(

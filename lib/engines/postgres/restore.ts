@@ -14,6 +14,7 @@ import { listed, type Restoring } from '#engines/postgres/restoring';
 import { openSession, type Session } from '#engines/postgres/session';
 import { quoteName, quoteText } from '#engines/postgres/sql';
 import { applySettings, switchDatabase } from '#engines/postgres/switch-database';
+import { takeAway } from '#engines/postgres/take-away';
 import { contentsOf, openTarget, unusable } from '#engines/postgres/target';
 
 /** Gives a database, all databases, or single tables back; compared before they take their place. */
@@ -118,14 +119,9 @@ async function restoreDatabase(
         `what ${name} was is kept as database ${before}; when it is no longer needed: drop database ${quoteName(before)}`,
       );
   } finally {
-    try {
-      if (!inPlace) await session.query(`drop database if exists ${quoteName(beside)}`);
-    } catch (error) {
-      // The reason of the failure matters more; the name is needed to clean up by hand.
-      run.log.warn(`database ${beside} could not be removed: ${error instanceof Error ? error.message : error}`);
-    } finally {
-      await session.close();
-    }
+    const databases = inPlace ? [] : [beside];
+    await takeAway({ databases, roles: [] }, session, target.access, target.psql, run);
+    await session.close();
   }
 }
 

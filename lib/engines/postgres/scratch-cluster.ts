@@ -1,8 +1,9 @@
-import { appendFile, chmod, chown, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdtemp, readFile, stat } from 'node:fs/promises';
 import { freemem, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { CommandFailed, NotProvableHere } from '#core/errors';
 import type { RunContext, Service } from '#core/ports';
+import { removeTree } from '#engines/files/remove-tree';
 import type { Access } from '#engines/postgres/access';
 import type { Address } from '#engines/postgres/address';
 import type { Fingerprint } from '#engines/postgres/fingerprint';
@@ -47,8 +48,8 @@ export async function startScratchCluster(
       await service.ended;
       clearTimeout(timer);
     }
-    await rm(base, { recursive: true, force: true, maxRetries: 5 });
-    if (sockets !== base) await rm(sockets, { recursive: true, force: true });
+    await removeTree(base);
+    if (sockets !== base) await removeTree(sockets);
   };
   try {
     if (owner) {

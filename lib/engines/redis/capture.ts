@@ -1,6 +1,7 @@
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CaptureIncomplete, SourceUnsupported } from '#core/errors';
+import { partMeasures } from '#core/measures';
 import type { Capture, RunContext, SourceRef } from '#core/ports';
 import { DIGEST, type Fingerprint } from '#engines/redis/fingerprint';
 import { ARTIFACT } from '#engines/redis/layout';
@@ -81,7 +82,7 @@ export async function capture(source: SourceRef, run: RunContext): Promise<Captu
         return {
           digest: DIGEST,
           fingerprint,
-          measures: check.result === 'good' ? { keys: check.keys, bytes } : { bytes },
+          measures: check.result === 'good' ? { keys: check.keys, bytes, ...databaseMeasures(check) } : { bytes },
           probes: [],
           restoreScript: restoreScript(fingerprint),
           warnings: [
@@ -100,6 +101,14 @@ export async function capture(source: SourceRef, run: RunContext): Promise<Captu
     await close();
     throw error;
   }
+}
+
+function databaseMeasures({ databases }: Pick<RdbCheck, 'databases'>): Record<string, number> {
+  if (databases === null) return {};
+  return partMeasures(
+    'keys',
+    databases.map(({ index, keys }) => ({ name: `db${index}`, count: keys })),
+  );
 }
 
 /**

@@ -1,4 +1,4 @@
-import { chown, lstat, mkdir, mkdtemp, open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, readlink, realpath, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { getuid } from 'node:process';
 import { Disproven, messageOf, NotProvableHere, TargetNotEmpty, TargetUnusable } from '#core/errors';
@@ -7,16 +7,17 @@ import { makeAofDirectory } from '#engines/redis/aof';
 import { type ContentDigest, sameContent } from '#engines/redis/content-digest';
 import { countDifferences } from '#engines/redis/expected';
 import type { Fingerprint } from '#engines/redis/fingerprint';
-import { AOF_DIRECTORY, ARTIFACT, OLD_AOF, SERVER_FILES } from '#engines/redis/layout';
+import { AOF_DIRECTORY, ARTIFACT, SERVER_FILES } from '#engines/redis/layout';
 import { type Loaded, loadInto, scratchOptions } from '#engines/redis/load';
 import { keepOnly } from '#engines/redis/only';
 import { startScratch } from '#engines/redis/scratch-server';
+import { exists, switchIn } from '#engines/redis/switch-in';
 import { unsealRdb } from '#engines/redis/unsealed';
 
 /**
  * Writes dump.rdb and appendonlydir into the target, so that a server finds its data whatever its `appendonly` says.
  * Everything is made and tried in a new directory inside the target first: a scratch server loads the RDB, a second one
- * the AOF directory, and both must hold the same. Then it is renamed into place.
+ * the AOF directory, and both must hold the same. Then it is renamed into place, and what was there is kept.
  */
 export async function restoreToDirectory(
   backup: OpenBackup,
@@ -31,8 +32,9 @@ export async function restoreToDirectory(
   try {
     const warnings = await fill(stage, backup, only, bin, run);
     await giveToOwner(stage, target);
-    await moveIntoPlace(stage, target);
-    return { target, verified: warnings.unproven === null, warnings: warnings.lines };
+    const kept = await switchIn(stage, target, run.clock.now());
+    const before = kept.length > 0 ? [`what was there before is now in ${kept.join(', ')}`] : [];
+    return { target, verified: warnings.unproven === null, warnings: [...before, ...warnings.lines] };
   } finally {
     await rm(stage, { recursive: true, force: true });
   }
@@ -137,18 +139,6 @@ async function giveToOwner(stage: string, target: string): Promise<void> {
     await chown(join(stage, name), uid, gid);
 }
 
-/** The AOF directory first: whatever is cut off here, a server never starts with old commands over new keys. */
-async function moveIntoPlace(stage: string, target: string): Promise<void> {
-  const old = join(stage, 'old');
-  await mkdir(old);
-  for (const name of [OLD_AOF, AOF_DIRECTORY, ARTIFACT])
-    if (await exists(join(target, name))) await rename(join(target, name), join(old, name));
-  for (const name of [AOF_DIRECTORY, ARTIFACT]) await rename(join(stage, name), join(target, name));
-  const directory = await open(target, 'r');
-  await directory.sync();
-  await directory.close();
-}
-
 function advice({ server }: Fingerprint): readonly string[] {
   const { flavour, version } = server;
   return [
@@ -177,14 +167,4 @@ async function serverIn(target: string): Promise<number | null> {
       return Number(name);
   }
   return null;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return false;
-      throw error;
-    },
-  );
 }

@@ -3,6 +3,7 @@ import { mkdtemp, rm, stat, statfs } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { Cancelled, CaptureIncomplete, SourceLocked, SpaceLacking } from '#core/errors';
 import type { Identity } from '#core/manifest';
+import { partMeasures } from '#core/measures';
 import type { Capture, RunContext, SourceFacts, SourceRef } from '#core/ports';
 import { formatBytes } from '#core/size';
 import { askWorker, DatabaseDamaged } from '#engines/sqlite/ask-worker';
@@ -11,6 +12,7 @@ import { describeHolders, holdersOf } from '#engines/sqlite/in-use';
 import { probesOf, withAnswers } from '#engines/sqlite/probes';
 import type { Examination, Look, Snapshot } from '#engines/sqlite/protocol';
 import { restoreScriptFor } from '#engines/sqlite/restore-script';
+import { salvageHint } from '#engines/sqlite/salvage';
 
 export const ARTIFACT = 'snapshot.db';
 
@@ -44,7 +46,7 @@ export async function capture(source: SourceRef, run: RunContext): Promise<Captu
     const { snapshotAt, snapshot } = await snapshotTo(path, source, run);
     run.progress.stage(`reading the snapshot of ${source.name}`, null);
     const probes = probesOf(source);
-    const seen = await askWorker({ do: 'examine', file: path, probes }, run);
+    const seen = await examined(path, file, askWorker({ do: 'examine', file: path, probes }, run));
     refuseDamaged(file, seen);
     return openCapture({ source, folder, path, snapshotAt, snapshot, seen }, run);
   } catch (error) {
@@ -101,10 +103,24 @@ async function wantSpace(bytes: number, run: RunContext): Promise<void> {
     });
 }
 
+/** A snapshot is as damaged as the file it is of, which is the one that somebody can still look at. */
+export async function examined(
+  snapshot: string,
+  file: string,
+  examination: Promise<Examination>,
+): Promise<Examination> {
+  try {
+    return await examination;
+  } catch (error) {
+    if (!(error instanceof DatabaseDamaged)) throw error;
+    throw new DatabaseDamaged(error.message.replaceAll(snapshot, file), { hint: salvageHint(file), cause: error });
+  }
+}
+
 export function refuseDamaged(file: string, seen: Examination): void {
   if (seen.complaints.length === 0) return;
   throw new DatabaseDamaged(`${file} is damaged, integrity_check says: ${seen.complaints.slice(0, 3).join('; ')}`, {
-    hint: 'restore the newest proven backup, or salvage with: sqlite3 FILE .recover',
+    hint: salvageHint(file),
   });
 }
 
@@ -147,6 +163,10 @@ function openCapture(held: Held, run: RunContext): Capture {
           bytes: seen.bytes,
           tables: seen.tables.length,
           rows: seen.tables.reduce((sum, { rows }) => sum + (rows ?? 0), 0),
+          ...partMeasures(
+            'rows',
+            seen.tables.map(({ name, rows }) => ({ name, count: rows })),
+          ),
         },
         probes,
         restoreScript: restoreScriptFor(basename(file), seen.sha256),

@@ -4,7 +4,7 @@ import { Cancelled, HoldfastError } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
 import { formatBytes } from '#core/size';
 import { askWorker } from '#engines/sqlite/ask-worker';
-import { ARTIFACT, fileOf, lookAt, refuseDamaged, snapshotTo } from '#engines/sqlite/capture';
+import { ARTIFACT, examined, fileOf, lookAt, refuseDamaged, snapshotTo } from '#engines/sqlite/capture';
 import { probesOf, withAnswers } from '#engines/sqlite/probes';
 import type { Look } from '#engines/sqlite/protocol';
 
@@ -88,8 +88,9 @@ async function* trySnapshot(source: SourceRef, run: RunContext): AsyncGenerator<
     const path = join(folder, ARTIFACT);
     const { snapshot } = await snapshotTo(path, source, run);
     const asked = probesOf(source);
-    const seen = await askWorker({ do: 'examine', file: path, probes: asked }, run);
-    refuseDamaged(fileOf(source), seen);
+    const file = fileOf(source);
+    const seen = await examined(path, file, askWorker({ do: 'examine', file: path, probes: asked }, run));
+    refuseDamaged(file, seen);
     yield good(
       'snapshot',
       `${snapshot.pages} pages in ${snapshot.pinnedMilliseconds} ms, ${seen.tables.length} ${seen.tables.length === 1 ? 'table' : 'tables'}, integrity_check ok`,

@@ -3,8 +3,9 @@ import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import { quoteShell } from '#core/shell';
 import { WorkerFailure } from '#engines/sqlite/protocol';
-import { quoteShell } from '#engines/sqlite/shell';
+import { salvageHint } from '#engines/sqlite/salvage';
 
 /** The first release without the WAL-reset bug, which can lose pages when a checkpoint races a commit. */
 const FIRST_SOUND = [3, 51, 3] as const;
@@ -145,12 +146,7 @@ export function explain(error: unknown, file: string): WorkerFailure {
     );
   if (code === FULL) return new WorkerFailure('space', `no space is left while writing ${file}`, MAKE_ROOM, error);
   if (code === CORRUPT || code === NOTADB)
-    return new WorkerFailure(
-      'damaged',
-      `${file} is damaged: ${message}`,
-      'restore the newest proven backup, or salvage with: sqlite3 FILE .recover',
-      error,
-    );
+    return new WorkerFailure('damaged', `${file} is damaged: ${message}`, salvageHint(file), error);
   if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
     return new WorkerFailure('space', `no space is left while writing ${file}`, MAKE_ROOM, error);
   return new WorkerFailure('failed', `${file}: ${message}`, null, error);

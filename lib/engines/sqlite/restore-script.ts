@@ -1,5 +1,5 @@
 import { extname } from 'node:path';
-import { quoteShell } from '#engines/sqlite/shell';
+import { quoteShell } from '#core/shell';
 
 export const FILE_EXTENSIONS = ['.db', '.sqlite', '.sqlite3'] as const;
 

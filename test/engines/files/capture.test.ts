@@ -17,7 +17,7 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { CaptureIncomplete, CommandFailed, PlanInvalid, SourceUnreachable } from '#core/errors';
+import { CaptureIncomplete, CommandFailed, PlanInvalid, SourceUnreachable, SourceUnsupported } from '#core/errors';
 import type { CaptureResult, CheckLine, RunContext, SourceRef } from '#core/ports';
 import { files } from '#engines/files/engine';
 import { decodeEntry, type IndexEntry } from '#engines/files/tree-index';
@@ -381,6 +381,50 @@ describe('capturing files', () => {
       back();
       assert.equal(await unchanged(), true, String(back));
     }
+  });
+
+  test('a vault of the plan inside a listed path is left out and said, in the backup as in check', async () => {
+    const folder = tree((root) => mkdirSync(join(root, 'backups/vault/backups'), { recursive: true }));
+    writeFileSync(join(folder, 'backups/vault/vault.json'), '{}');
+    symlinkSync(join(folder, 'backups'), join(folder, 'elsewhere'));
+    // By another way to the same place, and one that is not there.
+    const vaultDirectories = [join(folder, 'elsewhere/vault'), '/no/such/vault'];
+    const source = { ...filesSource({ paths: [folder] }), vaultDirectories };
+    const { paths, result } = await captured(source);
+    const inside = paths.filter((path) => path.includes('vault')).map((path) => path.slice(path.indexOf('/') + 1));
+    assert.deepEqual(inside, ['backups/vault']);
+    assert.match(result.warnings.join('\n'), /not entered: .*backups\/vault \(this plan's vault/);
+    const lines: CheckLine[] = [];
+    for await (const line of files.check(source, opened.run)) lines.push(line);
+    assert.match(lines.find(({ name }) => name === 'mounts')?.message ?? '', /this plan's vault/);
+  });
+
+  test('a listed path that is a vault of the plan, or lies in one, is refused by both', async () => {
+    const folder = tree((root) => mkdirSync(join(root, 'vault/backups'), { recursive: true }));
+    for (const listed of [join(folder, 'vault'), join(folder, 'vault/backups')]) {
+      const source = { ...filesSource({ paths: [listed] }), vaultDirectories: [join(folder, 'vault')] };
+      await assert.rejects(files.capture(source, opened.run), SourceUnsupported);
+      const lines: CheckLine[] = [];
+      for await (const line of files.check(source, opened.run)) lines.push(line);
+      const refused = lines.find(({ ok }) => ok === false);
+      assert.match(refused?.message ?? '', /(is|lies in) a vault of this plan/);
+    }
+  });
+
+  test('inspect says what it could add up in a short while, and never "nothing" of a large tree', async () => {
+    const folder = tree((root) => {
+      for (const name of ['a', 'b']) {
+        mkdirSync(join(root, name));
+        writeFileSync(join(root, name, 'file'), Buffer.alloc(100_000, 'x'));
+      }
+    });
+    const source = filesSource({ paths: [folder] });
+    const whole = (await files.inspect(source, opened.run)).bytes ?? 0;
+    assert.ok(whole > 200_000 && whole < 250_000, String(whole));
+    let looks = 0;
+    const hurried = { ...opened.run, clock: { ...opened.run.clock, now: () => new Date(900 * looks++) } };
+    const part = (await files.inspect(source, hurried)).bytes ?? 0;
+    assert.ok(part > 0 && part < whole, `${part} of ${whole}`);
   });
 
   test('check names what cannot be read, and databases that want an engine of their own', async () => {

@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert';
+import { readdir } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { HoldfastError } from '#core/errors';
 import type { PostgresSettings } from '#core/plan';
@@ -93,6 +94,22 @@ describe('postgres: restore', () => {
       const { verified } = await restore(stored, run, server.url(name), { only: ['a_small'] });
       assert.equal(verified, true);
       assert.equal(await server.sql(name, 'select sum(n) from a_small'), '55');
+    });
+  });
+
+  test('--only a table of a backup that was taken with jobs', async () => {
+    const staged = sourceOf({ url: server.url(database), jobs: 2 });
+    await withBackup(staged, async (stored, run) => {
+      const name = await freshDatabase(server);
+      const { verified } = await restore(stored, run, server.url(name), { only: ['orders', 'accounts'] });
+      assert.equal(verified, true);
+      assert.equal(await server.sql(name, 'select count(*), max(note) from orders'), '50|n9');
+      assert.equal(await server.sql(name, `select count(*) from pg_class where relname = 'events'`), '0');
+      await refused(restore(stored, run, server.url(name), { only: ['no_such'] }), 'usage');
+      assert.deepEqual(
+        (await readdir(run.scratch)).filter((left) => left !== 'pids' && !/dump/.test(left)),
+        [],
+      );
     });
   });
 

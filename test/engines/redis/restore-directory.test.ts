@@ -7,6 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { HoldfastError } from '#core/errors';
 import type { RestoreOutcome, RunContext, SourceRef } from '#core/ports';
 import { redis } from '#engines/redis/engine';
+import { switchIn } from '#engines/redis/switch-in';
 import { openRun, type TestRun } from '#test/contracts/run-context';
 import { type StoredBackup, storeCapture } from '#test/contracts/stored-backup';
 import { contentsOf } from '#test/engines/redis/contents';
@@ -109,9 +110,29 @@ for (const name of ['dump.rdb', 'appendonlydir', 'appendonly.aof'])
     else await writeFile(join(target, name), "somebody's");
     await failsWith(restore(target), 'target-not-empty', new RegExp(`${name} is there already`));
     assert.deepEqual(await readdir(target), [name]);
-    assert.equal((await restore(target, { overwrite: true })).verified, true);
-    assert.deepEqual((await readdir(target)).sort(), ['appendonlydir', 'dump.rdb']);
+    const { verified, warnings } = await restore(target, { overwrite: true });
+    assert.equal(verified, true);
+    const [kept, ...rest] = (await readdir(target)).filter((one) => one.includes('.before-'));
+    assert.ok(kept?.startsWith(`${name}.before-`), kept);
+    assert.match(warnings.join('\n'), new RegExp(`was there before is now in .*${kept}`));
+    if (name !== 'appendonlydir') assert.equal(await readFile(join(target, kept as string), 'utf8'), "somebody's");
+    assert.deepEqual(rest, []);
+    assert.deepEqual((await readdir(target)).filter((one) => one !== kept).sort(), ['appendonlydir', 'dump.rdb']);
+    const server = await bench.serverOver(target, { config: ['appendonly yes'] });
+    assert.equal(await contentsOf(server), expected);
   });
+
+test('I11: a switch that fails in its middle puts back what was there', async () => {
+  const [stage, target] = [await bench.directory(), await bench.directory()];
+  await writeFile(join(target, 'dump.rdb'), 'old keys');
+  await mkdir(join(target, 'appendonlydir'));
+  await mkdir(join(stage, 'appendonlydir'));
+  // The new RDB is missing: the last step fails.
+  await assert.rejects(switchIn(stage, target, new Date()), /ENOENT/);
+  assert.deepEqual((await readdir(target)).sort(), ['appendonlydir', 'dump.rdb']);
+  assert.equal(await readFile(join(target, 'dump.rdb'), 'utf8'), 'old keys');
+  assert.deepEqual(await readdir(stage), ['appendonlydir']);
+});
 
 test('I11: a directory in which a server runs is refused, even with overwrite: it would write over the restore', async () => {
   const server = await bench.server();

@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -85,6 +86,10 @@ function giveAway(...paths: readonly string[]): void {
   if (process.getuid?.() === 0) for (const path of paths) chownSync(path, NOBODY, NOBODY);
 }
 
+function eventsIn(file: string): number {
+  return Number(execFileSync('sqlite3', [file, 'select count(*) from events'], { encoding: 'utf8' }));
+}
+
 async function patch(file: string, position: number, bytes: readonly number[]): Promise<void> {
   const handle = await open(file, 'r+');
   try {
@@ -142,6 +147,26 @@ describe('what cannot be captured is refused with a reason and a way out', () =>
         await inRun((run) => refused(file, wanted, run));
       });
     });
+
+  test('what the hint says of a damaged file saves what can be read, with the sqlite3 of this machine', async () => {
+    await inFolder(async (folder) => {
+      const file = join(folder, "the app's.db");
+      fillDatabase(file, 'delete');
+      const before = eventsIn(file);
+      await patch(file, 4096 * 30, Array<number>(4096).fill(0xde));
+      await inRun(async (run) => {
+        const error = await sqlite.capture(sourceOf(file), run).then(
+          () => assert.fail('a damaged file was captured'),
+          (thrown: HoldfastError) => thrown,
+        );
+        const [, command = ''] = /read: (sqlite3 .*)$/.exec(error.hint ?? '') ?? [];
+        assert.notEqual(command, '', error.hint ?? 'no hint');
+        execFileSync('sh', ['-c', command], { cwd: folder, stdio: 'ignore' });
+      });
+      const saved = eventsIn(join(folder, 'rescued.db'));
+      assert.ok(saved > before / 2 && saved < before, `${saved} of ${before} rows`);
+    });
+  });
 
   test('I2: a hot journal, which only a writer may roll back', async () => {
     await inFolder(async (folder) => {

@@ -1,0 +1,52 @@
+import type { Command } from 'commander';
+import type { GlobalOptions, Invocation } from '#cli/invocation';
+import { UsageError } from '#core/errors';
+import { hold, release } from '#jobs/holds';
+
+interface Options extends GlobalOptions {
+  readonly id: string;
+  readonly reason?: string;
+}
+
+export function addHold(program: Command, invocation: Invocation): void {
+  program
+    .command('hold')
+    .description('keep one backup, whatever the plan says, until it is released')
+    .argument('<source>')
+    .requiredOption('--id <id>', 'the backup')
+    .option('--reason <text>', 'why; retain says it with each decision')
+    .action(async (source: string, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      await invocation.withWorld('hold', options, async (world) => {
+        const reason = saidReason(options.reason, 'hold', 'somebody will ask why it is still there');
+        const { warnings, ...held } = await hold(source, options.id, reason, world);
+        return {
+          result: held,
+          lines: [`${source} ${held.id}: held in ${held.vaults.join(', ')}: ${reason}`],
+          warnings,
+        };
+      });
+    });
+}
+
+export function addRelease(program: Command, invocation: Invocation): void {
+  program
+    .command('release')
+    .description('end a hold: the backup is kept as its tier says')
+    .argument('<source>')
+    .requiredOption('--id <id>', 'the backup')
+    .option('--reason <text>', 'for the ledger')
+    .action(async (source: string, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      await invocation.withWorld('release', options, async (world) => {
+        const { warnings, ...released } = await release(source, options.id, options.reason ?? null, world);
+        return { result: released, lines: [`${source} ${released.id}: released`], warnings };
+      });
+    });
+}
+
+/** @throws UsageError there is none */
+export function saidReason(reason: string | undefined, command: string, why: string): string {
+  if (reason === undefined || reason.trim() === '') throw new UsageError(`${command} wants --reason TEXT: ${why}`);
+  return reason.trim();
+}

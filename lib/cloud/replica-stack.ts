@@ -1,0 +1,203 @@
+import { RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
+import { AccountPrincipal, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import {
+  BlockPublicAccess,
+  Bucket,
+  BucketEncryption,
+  type CfnBucket,
+  type IBucket,
+  ObjectOwnership,
+  TransitionDefaultMinimumObjectSize,
+} from 'aws-cdk-lib/aws-s3';
+import type { Construct } from 'constructs';
+import type { S3VaultSettings } from '#cloud/vault-bucket';
+import { lifecycleOf, writeSizesAsText } from '#cloud/vault-lifecycle';
+import type { Plan } from '#core/plan';
+
+/** The rule's id: the metrics of the replication are called by it. */
+export const REPLICATION_RULE = 'vault';
+
+/** A vault whose copies S3 makes by itself. */
+export interface ReplicatedVault {
+  readonly vault: string;
+  readonly settings: S3VaultSettings;
+  readonly region: string;
+  readonly account: string | null;
+}
+
+export function replicatedVaults(vaults: readonly (readonly [string, S3VaultSettings])[]): readonly ReplicatedVault[] {
+  return vaults.flatMap(([vault, settings]) =>
+    settings.replica?.region
+      ? [{ vault, settings, region: settings.replica.region, account: settings.replica.account ?? null }]
+      : [],
+  );
+}
+
+/** Names are decided here and not by CloudFormation: two stacks in two regions have to know them before they exist. */
+export function replicaBucketName(settings: S3VaultSettings): string {
+  return `${settings.s3}-replica`;
+}
+
+function keyAlias(plan: Plan, vault: string): string {
+  return `alias/holdfast/${plan.name}-${vault}-replica`;
+}
+
+function roleName(plan: Plan, vault: string): string {
+  return `${plan.name}-${vault}-replication`;
+}
+
+export interface ReplicaStackProps extends StackProps {
+  readonly plan: Plan;
+  readonly replicated: ReplicatedVault;
+  /** The account that replicates into it; null: this one. */
+  readonly from: string | null;
+}
+
+/** The second bucket: another region or account, a key and a lifecycle of its own, there when the first region is gone. */
+export class ReplicaStack extends Stack {
+  constructor(scope: Construct, id: string, { plan, replicated, from, ...props }: ReplicaStackProps) {
+    super(scope, id, { ...props, terminationProtection: true });
+    const { vault, settings } = replicated;
+    const key = new Key(this, 'Key', {
+      alias: keyAlias(plan, vault),
+      description: `Holdfast ${plan.name}: replica of ${vault}`,
+      enableKeyRotation: true,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
+    const logs = new Bucket(this, 'AccessLogs', {
+      encryption: BucketEncryption.S3_MANAGED,
+      enforceSSL: true,
+      minimumTLSVersion: 1.2,
+      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
+      versioned: true,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
+    const lifecycleRules = lifecycleOf(plan, vault);
+    const bucket = new Bucket(this, 'Bucket', {
+      bucketName: replicaBucketName(settings),
+      versioned: true,
+      ...(settings.lock ? { objectLockEnabled: true } : {}),
+      encryption: BucketEncryption.KMS,
+      encryptionKey: key,
+      bucketKeyEnabled: true,
+      enforceSSL: true,
+      minimumTLSVersion: 1.2,
+      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
+      serverAccessLogsBucket: logs,
+      transitionDefaultMinimumObjectSize: TransitionDefaultMinimumObjectSize.ALL_STORAGE_CLASSES_128_K,
+      // Of its own: S3 does not replicate what lifecycle deletes. The marks that its rules ask for, it does.
+      lifecycleRules,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
+    writeSizesAsText(bucket, lifecycleRules);
+    if (from !== null) admit(bucket, key, from, `arn:aws:iam::${from}:role/${roleName(plan, vault)}`);
+    Tags.of(this).add('holdfast:plan', plan.name);
+  }
+}
+
+/** Another account's role, by a condition: a principal that does not exist yet would be refused. */
+function admit(bucket: Bucket, key: Key, account: string, role: string): void {
+  const conditions = { ArnEquals: { 'aws:PrincipalArn': role } };
+  const principals = [new AccountPrincipal(account)];
+  bucket.addToResourcePolicy(
+    new PolicyStatement({
+      sid: 'Replication',
+      principals,
+      actions: ['s3:ReplicateObject', 's3:ReplicateTags', 's3:ObjectOwnerOverrideToBucketOwner'],
+      resources: [bucket.arnForObjects('*')],
+      conditions,
+    }),
+  );
+  key.addToResourcePolicy(
+    new PolicyStatement({
+      sid: 'Replication',
+      principals,
+      actions: ['kms:Encrypt', 'kms:GenerateDataKey'],
+      resources: ['*'],
+      conditions,
+    }),
+  );
+}
+
+/** By S3 alone, and by the key's name: its ARN is another stack's, in another region. */
+export function replicaKeyUse(
+  action: 'kms:Encrypt' | 'kms:Decrypt',
+  plan: Plan,
+  { vault, region }: ReplicatedVault,
+  account: string,
+): PolicyStatement {
+  return new PolicyStatement({
+    actions: [action],
+    resources: [`arn:aws:kms:${region}:${account}:key/*`],
+    conditions: {
+      'ForAnyValue:StringEquals': { 'kms:ResourceAliases': keyAlias(plan, vault) },
+      StringEquals: { 'kms:ViaService': `s3.${region}.amazonaws.com` },
+    },
+  });
+}
+
+export interface ReplicationProps {
+  readonly plan: Plan;
+  readonly replicated: ReplicatedVault;
+  readonly bucket: IBucket;
+  readonly key: Key;
+  /** Null: the account that is deployed into. */
+  readonly account: string | null;
+}
+
+/**
+ * S3's own replication of one bucket. Written on the resource itself: the L2 wants the destination's key as an object
+ * of a stack in another region. Deletions are not replicated, and the role could not.
+ */
+export function replicate(scope: Construct, { plan, replicated, bucket, key, account }: ReplicationProps): void {
+  const stack = Stack.of(scope);
+  const { vault, settings, region } = replicated;
+  const there = replicated.account ?? account ?? stack.account;
+  const destination = `arn:aws:s3:::${replicaBucketName(settings)}`;
+  const role = new Role(scope, `Replication-${vault}`, {
+    roleName: roleName(plan, vault),
+    assumedBy: new ServicePrincipal('s3.amazonaws.com'),
+  });
+  const allow = (actions: string[], resources: string[], conditions = {}): void => {
+    role.addToPolicy(new PolicyStatement({ actions, resources, conditions }));
+  };
+  allow(['s3:GetReplicationConfiguration', 's3:ListBucket'], [bucket.bucketArn]);
+  allow(
+    [
+      's3:GetObjectVersionForReplication',
+      's3:GetObjectVersionAcl',
+      's3:GetObjectVersionTagging',
+      's3:GetObjectRetention',
+      's3:GetObjectLegalHold',
+    ],
+    [bucket.arnForObjects('*')],
+  );
+  allow(['s3:ReplicateObject', 's3:ReplicateTags', 's3:ObjectOwnerOverrideToBucketOwner'], [`${destination}/*`]);
+  allow(['kms:Decrypt'], [key.keyArn], { StringEquals: { 'kms:ViaService': `s3.${stack.region}.amazonaws.com` } });
+  role.addToPolicy(replicaKeyUse('kms:Encrypt', plan, replicated, there));
+  const resource = bucket.node.defaultChild as CfnBucket;
+  resource.replicationConfiguration = {
+    role: role.roleArn,
+    rules: [
+      {
+        id: REPLICATION_RULE,
+        status: 'Enabled',
+        priority: 1,
+        filter: { prefix: '' },
+        deleteMarkerReplication: { status: 'Disabled' },
+        sourceSelectionCriteria: { sseKmsEncryptedObjects: { status: 'Enabled' } },
+        destination: {
+          bucket: destination,
+          ...(replicated.account === null
+            ? {}
+            : { account: replicated.account, accessControlTranslation: { owner: 'Destination' } }),
+          encryptionConfiguration: { replicaKmsKeyId: `arn:aws:kms:${region}:${there}:${keyAlias(plan, vault)}` },
+          metrics: { status: 'Enabled', eventThreshold: { minutes: 15 } },
+        },
+      },
+    ],
+  };
+}

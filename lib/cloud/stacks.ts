@@ -1,0 +1,65 @@
+import type { App } from 'aws-cdk-lib';
+import { ReplicaStack, replicatedVaults } from '#cloud/replica-stack';
+import { awsVaults, VaultStack } from '#cloud/vault-stack';
+import { WorkStack } from '#cloud/work-stack';
+import { PlanInvalid } from '#core/errors';
+import type { LoadedPlan } from '#core/plan-load';
+import { cloudProblems, placesOfSources } from '#core/where';
+
+export interface BuiltStacks {
+  /** For people: source → where → vaults. */
+  readonly lines: readonly string[];
+}
+
+/**
+ * The stacks of a plan. Needs no credentials, no Docker, no look-ups.
+ * @throws PlanInvalid the plan has no `cloud:`, or asks for what AWS cannot do
+ */
+export function buildStacks(app: App, loaded: LoadedPlan, planFile: string): BuiltStacks {
+  const { plan } = loaded;
+  if (!plan.cloud)
+    throw new PlanInvalid(`${loaded.file} has no cloud: section`, {
+      hint: 'add a line such as cloud: { region: eu-north-1 }',
+    });
+  const problems = cloudProblems(plan);
+  const strangers = replicatedVaults(awsVaults(plan)).filter(({ account }) => account !== null && !plan.cloud?.account);
+  if (strangers.length > 0)
+    throw new PlanInvalid(
+      `${loaded.at(['cloud'])} cloud.account: got nothing, want the account that replicates into ${strangers[0]?.account}`,
+      {
+        hint: 'write cloud: { account: "111122223333", … }',
+      },
+    );
+  if (problems.length > 0)
+    throw new PlanInvalid(problems.map(({ path, message }) => `${loaded.at(path)} ${message}`).join('\n'), {
+      hint: problems[0]?.hint ?? null,
+    });
+  const { account } = plan.cloud;
+  const env = { region: plan.cloud.region, ...accountOf(account) };
+  const vaultStack = new VaultStack(app, `${plan.name}-vault`, { plan, env });
+  for (const replicated of replicatedVaults(awsVaults(plan))) {
+    const stack = new ReplicaStack(app, `${plan.name}-replica-${replicated.vault}`, {
+      plan,
+      replicated,
+      from: replicated.account === null ? null : (account ?? null),
+      env: { region: replicated.region, ...accountOf(replicated.account ?? account) },
+    });
+    // The first region's bucket names it: it has to be there before.
+    vaultStack.addStackDependency(stack);
+  }
+  const work = new WorkStack(app, `${plan.name}-work`, { plan, planFile, vaultStack, env });
+  work.addStackDependency(vaultStack);
+  return { lines: tableOf(plan) };
+}
+
+function accountOf(account: string | undefined): { account?: string } {
+  return account === undefined ? {} : { account };
+}
+
+function tableOf(plan: LoadedPlan['plan']): string[] {
+  const rows = placesOfSources(plan);
+  const width = Math.max(...rows.map(({ source }) => source.length));
+  return rows.map(
+    ({ source, where, why, vaults }) => `${source.padEnd(width)}  ${where.padEnd(5)}  ${vaults.join(', ')}  (${why})`,
+  );
+}

@@ -1,0 +1,83 @@
+import { Duration, RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { BlockPublicAccess, Bucket, BucketEncryption, type IBucket, ObjectOwnership } from 'aws-cdk-lib/aws-s3';
+import { CfnSecret } from 'aws-cdk-lib/aws-secretsmanager';
+import type { Construct } from 'constructs';
+import { AlertTopics } from '#cloud/alert-topics';
+import { replicate, replicatedVaults } from '#cloud/replica-stack';
+import { type S3VaultSettings, VaultBucket } from '#cloud/vault-bucket';
+import type { Plan } from '#core/plan';
+import { variablesOf } from '#core/plan-variables';
+import { secretName } from '#core/settings';
+
+const LOG_DAYS = 400;
+
+export interface VaultStackProps extends StackProps {
+  readonly plan: Plan;
+}
+
+/** What outlives every deployment: buckets, their key, topics, secrets. Retained and protected from deletion. */
+export class VaultStack extends Stack {
+  readonly key: Key;
+  /** By the vault's name in the plan; those that the stack made and those it adopted. */
+  readonly buckets: ReadonlyMap<string, IBucket>;
+  readonly topics: AlertTopics;
+  /** By the `${NAME}` it stands for. */
+  readonly secrets: ReadonlyMap<string, CfnSecret>;
+
+  constructor(scope: Construct, id: string, { plan, ...props }: VaultStackProps) {
+    super(scope, id, { ...props, terminationProtection: true });
+    this.key = new Key(this, 'Key', {
+      alias: `holdfast/${plan.name}`,
+      description: `Holdfast ${plan.name}: vaults, topics, secrets`,
+      enableKeyRotation: true,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
+    const logs = new Bucket(this, 'AccessLogs', {
+      encryption: BucketEncryption.S3_MANAGED,
+      enforceSSL: true,
+      minimumTLSVersion: 1.2,
+      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
+      versioned: true,
+      lifecycleRules: [
+        { id: 'logs', expiration: Duration.days(LOG_DAYS), noncurrentVersionExpiration: Duration.days(1) },
+      ],
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
+    this.buckets = new Map(
+      awsVaults(plan).map(([name, settings]) => [name, this.#bucket(name, settings, plan, logs)] as const),
+    );
+    for (const replicated of replicatedVaults(awsVaults(plan))) {
+      const bucket = this.buckets.get(replicated.vault);
+      if (bucket && !replicated.settings.existing)
+        replicate(this, { plan, replicated, bucket, key: this.key, account: plan.cloud?.account ?? null });
+    }
+    this.topics = new AlertTopics(this, 'Topics', { plan, account: this.account, key: this.key });
+    this.secrets = new Map(variablesOf(plan).map((variable) => [variable, this.#secret(plan, variable)] as const));
+    Tags.of(this).add('holdfast:plan', plan.name);
+  }
+
+  #bucket(name: string, settings: S3VaultSettings, plan: Plan, logs: Bucket): IBucket {
+    if (settings.existing) return Bucket.fromBucketName(this, `Vault-${name}`, settings.s3);
+    return new VaultBucket(this, `Vault-${name}`, { plan, vault: name, settings, key: this.key, logs }).bucket;
+  }
+
+  /** Made empty: `put-secret-value` gives it a value, and start-job refuses to launch before. */
+  #secret(plan: Plan, variable: string): CfnSecret {
+    const secret = new CfnSecret(this, `Secret-${variable}`, {
+      name: secretName(plan.name, variable),
+      description: `\${${variable}} of the Holdfast plan ${plan.name}`,
+      kmsKeyId: this.key.keyArn,
+    });
+    secret.applyRemovalPolicy(RemovalPolicy.RETAIN);
+    return secret;
+  }
+}
+
+/** Vaults that are buckets of AWS itself: an endpoint names somebody else's. */
+export function awsVaults(plan: Plan): readonly (readonly [string, S3VaultSettings])[] {
+  return Object.entries(plan.vaults).flatMap(([name, settings]) =>
+    's3' in settings && settings.endpoint === undefined ? [[name, settings] as const] : [],
+  );
+}

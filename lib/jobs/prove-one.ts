@@ -1,0 +1,46 @@
+import { BackupMissing, EXIT, type HoldfastError } from '#core/errors';
+import { findBackup, newestBackup } from '#jobs/catalog';
+import type { JobEnvironment } from '#jobs/environment';
+import { homeVault, vaultsOf } from '#jobs/home';
+import { OpenedBackup } from '#jobs/open-backup';
+import { copiesOf, type ProofRun, proveBackup, proveStored } from '#jobs/prove';
+
+export interface ProveRequest {
+  readonly source: string;
+  /** Null: the newest. */
+  readonly id: string | null;
+  /** Null: the source's first vault. */
+  readonly from: string | null;
+  /** Re-hash the stored bytes only. */
+  readonly stored: boolean;
+}
+
+/**
+ * One proof of a stored backup, written down in every vault that holds it.
+ * @throws BackupMissing there is none; Busy; what the vault throws
+ */
+export async function proveOne(request: ProveRequest, environment: JobEnvironment): Promise<ProofRun> {
+  const { source, id, from, stored } = request;
+  const vault = await homeVault(source, from, environment);
+  const manifest = id === null ? await newestBackup(vault, source) : await findBackup(vault, source, id);
+  if (!manifest)
+    throw new BackupMissing(`no backup of ${source} in vault ${vault.name} (${vault.url})`, {
+      source,
+      hint: `holdfast backup ${source}`,
+    });
+  const backup = new OpenedBackup(manifest, vault, environment);
+  if (stored) return withSource(await proveStored(backup, environment));
+  const others = vaultsOf(source, environment).filter((name) => name !== vault.name);
+  const copies = await copiesOf(
+    manifest,
+    others.map((name) => environment.vault(name)),
+    environment,
+  );
+  return withSource(await proveBackup(backup, environment.source(source), copies, environment));
+}
+
+function withSource(proof: ProofRun): ProofRun {
+  const error: HoldfastError | null = proof.error;
+  if (error && error.exit !== EXIT.done) error.source ??= proof.source;
+  return proof;
+}

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { REGION } from '#test/cloud/cloud-plan';
+import { permissionsOf } from '#test/cloud/permissions';
+import { ACCOUNT } from '#test/cloud/resolve';
+import { type Synthesised, synthesise } from '#test/cloud/synthesised';
+import { page } from '#test/docs/documents';
+
+/** Every sort of thing that a plan can ask of AWS. */
+const EVERYTHING = `version: 1
+name: shop
+encryption:
+  recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
+  identity: { env: HOLDFAST_IDENTITY }
+vaults:
+  cloud: { s3: shop-backups, region: ${REGION}, prefix: prod, lock: governance, capacity: 500GB, replica: { region: eu-west-1 } }
+tiers:
+  daily:  { keep: 30d }
+  yearly: { keep: forever, class: deep-archive, after: 30d }
+sources:
+  events:
+    postgres: { url: "\${DATABASE_URL}", version: 16, packages: [postgresql-16-pgvector] }
+    schedule: [{ cron: "0 2 * * *", tiers: [daily, yearly], to: [cloud] }]
+  payloads:
+    files: { paths: [payloads] }
+    schedule: [{ cron: "0 2 * * *", tier: daily, to: [cloud] }]
+alerts:
+  critical: [{ slack: "\${SLACK_WEBHOOK}" }, { sms: "+46700000000" }]
+  high: [{ email: ops@example.com }]
+cloud:
+  region: ${REGION}
+  restorers: ["arn:aws:iam::${ACCOUNT}:user/ann"]
+`;
+
+const REPLICA = 'arn:aws:s3:::shop-backups-replica';
+
+describe('what a deployment makes', () => {
+  let folder: string;
+  let synthesised: Synthesised;
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'hf-plan-'));
+    const file = join(folder, 'holdfast.yaml');
+    writeFileSync(file, EVERYTHING);
+    synthesised = synthesise(file);
+    assert.equal(synthesised.exit, 0, synthesised.said);
+  });
+  after(() => {
+    synthesised.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('docs/aws.md has a row for every type of resource, with the stacks it is in, and no other', () => {
+    const made = new Map<string, Set<string>>();
+    for (const [stack, { Resources }] of synthesised.templates)
+      for (const { Type } of Object.values(Resources))
+        made.set(Type, (made.get(Type) ?? new Set()).add(stack.split('-')[1] ?? stack));
+    const rows = [...page('docs/aws.md').matchAll(/^\| `([A-Z]\w*(?:::\w+)+)` \| ([^|]+) \| ([^|]+) \|/gm)];
+    const order = ['vault', 'replica', 'work'];
+    assert.deepEqual(
+      Object.fromEntries(rows.map(([, type = '', stacks]) => [type, stacks])),
+      Object.fromEntries([...made].map(([type, stacks]) => [type, order.filter((one) => stacks.has(one)).join(', ')])),
+    );
+    for (const [, type, , purpose] of rows) assert.notEqual(purpose?.trim(), '', `${type}: what is it for?`);
+  });
+
+  test('the restorer opens the replica when the first region is gone, and writes nothing there', async () => {
+    const { allows } = permissionsOf(synthesised, 'shop', REGION);
+    const key = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1b2c3d4e-0000-4000-8000-000000000000`;
+    const named = (alias: string): Record<string, string | string[]> => ({
+      'kms:ResourceAliases': [alias],
+      'kms:ViaService': 's3.eu-west-1.amazonaws.com',
+    });
+    assert.equal(await allows('restorer', 's3:GetObject', `${REPLICA}/prod/vault.json`), true);
+    assert.equal(await allows('restorer', 's3:ListBucket', REPLICA), true);
+    assert.equal(await allows('restorer', 'kms:Decrypt', key, named('alias/holdfast/shop-cloud-replica')), true);
+    assert.equal(await allows('restorer', 'kms:Decrypt', key, named('alias/somebody-else')), false);
+    assert.equal(await allows('restorer', 's3:PutObject', `${REPLICA}/prod/backups/x`), false);
+    assert.equal(await allows('restorer', 's3:DeleteObjectVersion', `${REPLICA}/prod/vault.json`), false);
+  });
+});

@@ -1,0 +1,3 @@
+import { yearTests } from '#test/examples/year-tests';
+
+yearTests('chatcard', 2);

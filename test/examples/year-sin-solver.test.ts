@@ -1,0 +1,3 @@
+import { yearTests } from '#test/examples/year-tests';
+
+yearTests('sin-solver', 3);

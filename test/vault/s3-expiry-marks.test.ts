@@ -1,0 +1,192 @@
+import { strict as assert } from 'node:assert';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  CreateBucketCommand,
+  GetObjectTaggingCommand,
+  type LifecycleRule,
+  ListObjectVersionsCommand,
+  PutBucketLifecycleConfigurationCommand,
+  PutObjectCommand,
+  PutObjectTaggingCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import { KeyMissing, VaultRefused } from '#core/errors';
+import { keysOf, rejects } from '#test/contracts/vault';
+import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
+import { errorXml, type FaultyS3, startFaultyS3 } from '#test/servers/faulty-s3';
+import { until } from '#test/until';
+import { PACE } from '#vault/s3-client';
+import { S3Vault } from '#vault/s3-vault';
+
+/** The server's "day" lasts five seconds. */
+const PATIENCE_MS = 60_000;
+const TAG = { Key: 'holdfast', Value: 'expired' };
+
+describe('what retention marks, the bucket itself removes', () => {
+  let s3: S3ForTests;
+  let faulty: FaultyS3;
+  let client: S3Client;
+  before(async () => {
+    s3 = await s3ForTests();
+    faulty = await startFaultyS3(s3.endpoint);
+    client = new S3Client({ endpoint: s3.endpoint, forcePathStyle: true, region: 'us-east-1', credentials: s3 });
+  });
+  after(async () => {
+    client?.destroy();
+    await faulty?.stop();
+    await s3?.close();
+  });
+
+  function open(bucket: string, prefix = 'prod', endpoint = s3.endpoint): S3Vault {
+    return new S3Vault({
+      name: 'cloud',
+      settings: { bucket, prefix, region: null, endpoint, credentials: s3, sse: null },
+      pace: { ...PACE, attempts: 2, firstMs: 1, longestMs: 2 },
+    });
+  }
+
+  async function rules(bucket: string, ...given: Partial<LifecycleRule>[]): Promise<void> {
+    const whole = given.map((rule, index) => ({
+      ID: `rule-${index}`,
+      Status: 'Enabled' as const,
+      Expiration: { Days: 1 },
+      ...rule,
+    }));
+    await client.send(
+      new PutBucketLifecycleConfigurationCommand({ Bucket: bucket, LifecycleConfiguration: { Rules: whole } }),
+    );
+  }
+
+  const marked = (prefix: string): Partial<LifecycleRule> => ({ Filter: { And: { Prefix: prefix, Tags: [TAG] } } });
+
+  test('a bucket without lifecycle rules covers nothing', async () => {
+    assert.equal(await open(s3.bucket).expiryMarks.covers('backups/events/daily/'), false);
+  });
+
+  const table: readonly [string, Partial<LifecycleRule>, boolean][] = [
+    ['its own prefix and the mark', marked('prod/backups/events/daily/'), true],
+    ['a shorter prefix and the mark', marked('prod/'), true],
+    ['the mark alone', { Filter: { Tag: TAG } }, true],
+    ['another tier', marked('prod/backups/events/weekly/'), false],
+    ['another vault of the bucket', marked('test/backups/events/daily/'), false],
+    ['the prefix and no mark: it would end what nobody marked', { Filter: { Prefix: 'prod/' } }, false],
+    ['another tag', { Filter: { And: { Prefix: 'prod/', Tags: [{ Key: 'team', Value: 'a' }] } } }, false],
+    [
+      'the mark and one tag more, which our objects lack',
+      { Filter: { And: { Prefix: 'prod/', Tags: [TAG, { Key: 'team', Value: 'a' }] } } },
+      false,
+    ],
+    ['the right one, switched off', { ...marked('prod/'), Status: 'Disabled' }, false],
+  ];
+  for (const [name, rule, covers] of table)
+    test(`a rule with ${name} ${covers ? 'covers' : 'does not cover'} a tier's backups`, async () => {
+      const bucket = await s3.another();
+      await rules(bucket, { Filter: { Prefix: 'elsewhere/' } }, rule);
+      assert.equal(await open(bucket).expiryMarks.covers('backups/events/daily/'), covers);
+    });
+
+  test('a rule as AWS tells it, and one with a least size, which would leave manifests for ever', async () => {
+    const vault = open(s3.bucket, 'prod', faulty.endpoint);
+    const rule = (filter: string): string =>
+      `<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Filter><And><Prefix>prod/backups/</Prefix>${filter}<Tag><Key>holdfast</Key><Value>expired</Value></Tag></And></Filter><Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>`;
+    faulty.onRequest(() => ({ answer: { status: 200, body: rule('') } }));
+    assert.equal(await vault.expiryMarks.covers('backups/events/daily/'), true);
+    const sized = rule('<ObjectSizeGreaterThan>131072</ObjectSizeGreaterThan>');
+    faulty.onRequest(() => ({ answer: { status: 200, body: sized } }));
+    assert.equal(await vault.expiryMarks.covers('backups/events/daily/'), false);
+  });
+
+  test('I14: "may not be asked" is not "has no rule"; a store without lifecycle has none', async () => {
+    const vault = open(s3.bucket, 'prod', faulty.endpoint);
+    faulty.onRequest(() => ({ answer: { status: 403, body: errorXml('AccessDenied') } }));
+    const refused = await rejects(vault.expiryMarks.covers('backups/events/daily/'), VaultRefused);
+    assert.match(refused.hint ?? '', /s3:GetLifecycleConfiguration/);
+    faulty.onRequest(() => ({ answer: { status: 501, body: errorXml('NotImplemented') } }));
+    assert.equal(await vault.expiryMarks.covers('backups/events/daily/'), false);
+  });
+
+  test('I5: what is marked goes after its days, what is not marked stays, and a locked object waits for its lock', async () => {
+    const bucket = `lock-${randomBytes(6).toString('hex')}`;
+    await client.send(new CreateBucketCommand({ Bucket: bucket, ObjectLockEnabledForBucket: true }));
+    const vault = open(bucket);
+    await rules(bucket, {
+      ...marked('prod/backups/events/daily/'),
+      NoncurrentVersionExpiration: { NoncurrentDays: 1 },
+    });
+    const [old, kept, locked] = ['old', 'kept', 'locked'].map(
+      (name) => `backups/events/daily/${name}/manifest.json`,
+    ) as [string, string, string];
+    for (const key of [old, kept]) await vault.putOnce(key, Buffer.from('{}'));
+    const until = new Date(Date.now() + 18_000);
+    await client.send(
+      new PutObjectCommand({
+        Bucket: bucket,
+        Key: `prod/${locked}`,
+        Body: '{}',
+        ObjectLockMode: 'COMPLIANCE',
+        ObjectLockRetainUntilDate: until,
+      }),
+    );
+    await client.send(
+      new PutObjectTaggingCommand({
+        Bucket: bucket,
+        Key: `prod/${old}`,
+        Tagging: { TagSet: [{ Key: 'team', Value: 'a' }] },
+      }),
+    );
+
+    assert.equal(await vault.expiryMarks.covers('backups/events/daily/'), true);
+    await vault.expiryMarks.mark([old, locked]);
+    // Twice is as good as once.
+    await vault.expiryMarks.mark([old]);
+    const { TagSet } = await client.send(new GetObjectTaggingCommand({ Bucket: bucket, Key: `prod/${old}` }));
+    assert.deepEqual(
+      new Map(TagSet?.map((tag) => [tag.Key, tag.Value])),
+      new Map([
+        ['team', 'a'],
+        ['holdfast', 'expired'],
+      ]),
+    );
+
+    await soon('the marked object to go', async () => !(await keysOf(vault, 'backups/')).includes(old));
+    const lockedVersions = async (): Promise<number> => {
+      const { Versions } = await client.send(
+        new ListObjectVersionsCommand({ Bucket: bucket, Prefix: `prod/${locked}` }),
+      );
+      return Versions?.length ?? 0;
+    };
+    assert.equal(await lockedVersions(), 1, 'hidden perhaps, and not gone before its lock ends');
+    assert.ok(Date.now() < until.getTime());
+    await soon('the locked object to go', async () => (await lockedVersions()) === 0);
+    assert.ok(Date.now() >= until.getTime());
+    assert.deepEqual(await keysOf(vault, 'backups/'), [kept]);
+  });
+
+  test('marking what is not there, or may not be marked, is an error', async () => {
+    const vault = open(s3.bucket);
+    await rejects(vault.expiryMarks.mark(['backups/events/daily/none/manifest.json']), KeyMissing);
+    await vault.putOnce('backups/a', Buffer.from('a'));
+    faulty.onRequest((seen) =>
+      seen.method === 'PUT' ? { answer: { status: 403, body: errorXml('AccessDenied') } } : null,
+    );
+    const refused = await rejects(
+      open(s3.bucket, 'prod', faulty.endpoint).expiryMarks.mark(['backups/a']),
+      VaultRefused,
+    );
+    assert.match(refused.hint ?? '', /s3:PutObjectTagging/);
+  });
+});
+
+/** As often as a person would look: each look is a request. */
+async function soon(what: string, holds: () => Promise<boolean>): Promise<void> {
+  await until(
+    async () => {
+      await sleep(300);
+      return holds();
+    },
+    what,
+    PATIENCE_MS,
+  );
+}
