@@ -62,7 +62,8 @@ export class WorkerTasks extends Construct {
     const logs = new LogGroup(this, 'Logs', {
       logGroupName: `/holdfast/${plan.name}/worker`,
       retention: RetentionDays.THREE_MONTHS,
-      removalPolicy: RemovalPolicy.RETAIN,
+      // Its name is fixed: one that stayed would stand in the way of the next deployment. The ledger keeps what matters.
+      removalPolicy: RemovalPolicy.DESTROY,
     });
     const sources = placesOfSources(plan).filter(({ where }) => where === 'cloud');
     this.tasks = sources.flatMap(({ source }) =>

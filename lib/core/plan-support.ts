@@ -81,7 +81,6 @@ function* refusalsOf(name: string, source: Source): Iterable<Unsupported> {
   }
   if (source.git) yield notYet([...path, 'git'], 'the engine git', 'protect the repository’s directory with files');
   if (source.rds) yield notYet([...path, 'rds'], 'the engine rds', 'protect the database with postgres, by its url');
-  if (source.runs === 'cloud') yield notYet([...path, 'runs'], 'runs: cloud', 'write runs: here');
 }
 
 function* warningsOf(name: string, source: Source): Iterable<Unsupported> {
@@ -104,7 +103,7 @@ function* vaultWarnings(plan: Plan, used: ReadonlySet<string>): Iterable<Unsuppo
   for (const [name, vault] of Object.entries(plan.vaults)) {
     if (!used.has(name)) continue;
     const { replica } = vault;
-    if (replica && replica.vault === undefined) {
+    if (replica && replica.vault === undefined && !isOfStack(plan, name)) {
       const what = `replica: { ${replica.account === undefined ? 'region' : 'account'} }`;
       const hint = 'make a bucket there a vault of its own, and write replica: { vault: NAME }';
       yield notYet(['vaults', name, 'replica'], what, hint, 'nothing is copied there');
@@ -112,14 +111,21 @@ function* vaultWarnings(plan: Plan, used: ReadonlySet<string>): Iterable<Unsuppo
   }
 }
 
+/** A bucket that `cdk deploy` makes, with its replica and the rules that move what is old. */
+function isOfStack(plan: Plan, name: string): boolean {
+  const vault = plan.vaults[name];
+  return plan.cloud !== undefined && vault !== undefined && 's3' in vault && !vault.endpoint && !vault.existing;
+}
+
 function* classWarnings(plan: Plan, vaults: ReadonlySet<string>, tiers: ReadonlySet<string>): Iterable<Unsupported> {
   const inS3 = [...vaults].some((name) => Object.hasOwn(plan.vaults, name) && 's3' in (plan.vaults[name] ?? {}));
+  const byHand = [...vaults].some((name) => 's3' in (plan.vaults[name] ?? {}) && !isOfStack(plan, name));
   for (const [name, tier] of Object.entries(plan.tiers)) {
     if (!tiers.has(name) || tier.class === undefined || tier.class === 'standard') continue;
     const path = ['tiers', name, 'class'];
     if (inS3) {
       // The others are chosen at put; these are moved to, days later, by the bucket.
-      if (tier.class !== 'archive' && tier.class !== 'deep-archive') continue;
+      if (!byHand || (tier.class !== 'archive' && tier.class !== 'deep-archive')) continue;
       const hint = 'give the bucket a lifecycle rule of your own, for objects over 128 KiB';
       yield notYet(path, `class: ${tier.class}`, hint, 'objects stay in the bucket’s default class');
     } else {
@@ -131,8 +137,6 @@ function* classWarnings(plan: Plan, vaults: ReadonlySet<string>, tiers: Readonly
 
 /** What nobody does yet, whatever the source. */
 function* planWarnings(plan: Plan): Iterable<Unsupported> {
-  const parts = [['cloud', 'nothing is deployed; all sources run here']] as const;
-  for (const [key, meanwhile] of parts) if (plan[key] !== undefined) yield notYet([key], key, null, meanwhile);
   for (const [name, source] of Object.entries(plan.sources)) {
     const path = ['sources', name];
     if (source.drill) yield notYet([...path, 'drill'], 'drill', null, 'prove restores and compares each backup');

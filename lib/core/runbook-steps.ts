@@ -13,11 +13,12 @@ export function toolsSection(restorable: readonly RestorableSource[]): string {
     'zstd',
     ...unique(guides.flatMap((guide) => guide.packages)),
   ];
+  const before = unique(guides.flatMap((guide) => guide.beforeInstall));
   const lines = [
     'export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8',
     'apt-get update',
-    ...unique(guides.flatMap((guide) => guide.beforeInstall)),
-    'apt-get update',
+    // What comes before may add a place to install from.
+    ...(before.length > 0 ? [...before, 'apt-get update'] : []),
     `apt-get install -y --no-install-recommends ${unique(packages).map(shellWord).join(' ')} < /dev/null`,
   ];
   const servers = unique(guides.flatMap((guide) => guide.afterInstall));

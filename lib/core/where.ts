@@ -98,7 +98,28 @@ function isPrivate(url: string): boolean {
 export function cloudProblems(plan: Plan): readonly CloudProblem[] {
   const places = placesOfSources(plan).filter(({ where }) => where === 'cloud');
   if (places.length === 0) return [];
-  return [...identityProblems(plan, places), ...places.flatMap(({ source }) => [...scheduleProblems(plan, source)])];
+  return [
+    ...recipientProblems(plan, places),
+    ...identityProblems(plan, places),
+    ...places.flatMap(({ source }) => [...scheduleProblems(plan, source)]),
+  ];
+}
+
+function* recipientProblems({ encryption }: Plan, places: readonly Place[]): Iterable<CloudProblem> {
+  if (encryption === 'none') return;
+  for (const [index, recipient] of encryption.recipients.entries()) {
+    if (!recipient.startsWith('gpg:')) continue;
+    const path = ['encryption', 'recipients', index];
+    yield {
+      path,
+      message: `${pathText(path)}: a gpg recipient, whose public key a task has no keyring for, and ${named(places)} in the cloud`,
+      hint: 'write an age recipient (holdfast keygen), or runs: here',
+    };
+  }
+}
+
+function named(places: readonly Place[]): string {
+  return `${places.map(({ source }) => source).join(', ')} ${places.length === 1 ? 'runs' : 'run'}`;
 }
 
 function* identityProblems(plan: Plan, places: readonly Place[]): Iterable<CloudProblem> {

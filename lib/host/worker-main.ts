@@ -9,7 +9,7 @@ import { findBackup } from '#jobs/catalog';
 import { vaultsOf } from '#jobs/home';
 import { proveOne } from '#jobs/prove-one';
 import { recordFailure } from '#jobs/record-failure';
-import { traceOf } from '#jobs/run-trace';
+import { isEndOf, traceOf } from '#jobs/run-trace';
 
 /** ECS kills a task 120 s after it told it to stop: what has not ended well by then ends at once. */
 const STOP_MILLISECONDS = 100_000;
@@ -100,7 +100,8 @@ async function recordOnce(
 ): Promise<void> {
   try {
     const { home, entry, left } = await traceOf(document, startedAt, world);
-    if (entry === null) await recordFailure(document, { code, message, host: hostOfRun(document), left }, home, world);
+    const failure = { code, message, host: hostOfRun(document), left };
+    if (entry === null) await recordFailure(document, failure, home, world, (one) => isEndOf(document, one));
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     // finish-job finds a run that left no word, and writes it down.

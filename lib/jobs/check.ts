@@ -6,6 +6,7 @@ import type { CheckLine, SourceRef, Vault } from '#core/ports';
 import { nextRun } from '#core/schedule';
 import { formatBytes } from '#core/size';
 import { sourcesIn } from '#jobs/catalog';
+import { checkCloud } from '#jobs/check-cloud';
 import { checkCopies } from '#jobs/check-copies';
 import type { JobEnvironment } from '#jobs/environment';
 import { checkChannels } from '#notify/check-channels';
@@ -58,6 +59,7 @@ export async function* check(request: CheckRequest, environment: JobEnvironment)
   for (const name of used) yield* checkVault(name, estimate, request, environment);
   yield* checkCopies(request.sources, environment);
   yield* checkChannels(plan, environment.run);
+  yield* checkCloud(environment.plan);
 }
 
 async function* checkKeys(environment: JobEnvironment): AsyncGenerator<CheckLine> {

@@ -1,5 +1,6 @@
 import { EXIT, KeyExists, KeyMissing } from '#core/errors';
 import { hostOfRun, type JobDocument, readJob } from '#core/job';
+import type { LedgerEntry } from '#core/ledger';
 import type { Manifest } from '#core/manifest';
 import type { Metric } from '#core/metrics';
 import type { Invoker, MetricSink, Notes, Vault } from '#core/ports';
@@ -8,9 +9,9 @@ import { endOf, jobTextOf, type TaskDetail, type TaskEnd } from '#core/task-end'
 import { outcomesOf } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
 import { recordFailure } from '#jobs/record-failure';
-import { type RunTrace, traceOf } from '#jobs/run-trace';
+import { isEndOf, type RunTrace, traceOf } from '#jobs/run-trace';
 import { watch } from '#jobs/watch';
-import { appendLedger } from '#vault/ledger-store';
+import { appendLedgerOnce } from '#vault/ledger-store';
 
 export interface FinishPorts {
   readonly invoker: Pick<Invoker, 'start'>;
@@ -113,7 +114,7 @@ async function finishBackup(
   if (!entry) {
     const message = end.hint === null ? reason : `${reason}; ${end.hint}`;
     const failure = { code: 'task-ended', message, host: hostOfRun(document), left: trace.left };
-    await recordFailure(document, failure, trace.home, environment);
+    await recordFailure(document, failure, trace.home, environment, (one) => isEndOf(document, one));
   }
   return {
     finished: { outcome: 'failed', id: entry?.id ?? trace.left?.id ?? null, words: wordsOf(entry) ?? reason },
@@ -156,7 +157,7 @@ async function finishProof(
 async function adopt(
   manifest: Manifest,
   vault: Vault,
-  { trigger }: JobDocument,
+  document: JobDocument,
   warning: string | null,
   environment: JobEnvironment,
 ): Promise<void> {
@@ -167,12 +168,15 @@ async function adopt(
     bytes,
     snapshotAt,
     seconds: (Date.parse(finishedAt) - Date.parse(startedAt)) / 1000,
-    trigger: trigger.by,
+    trigger: document.trigger.by,
     schedule: manifest.trigger.schedule,
     scheduledAt: manifest.trigger.scheduledAt,
     adopted: warning ?? 'its run wrote no entry',
   };
-  await appendLedger(vault, source, { event: 'backup', id, manifest: sha256, host, details }, environment.run.clock);
+  const fields = { event: 'backup', id, manifest: sha256, host, details } as const;
+  // Its event may come twice, at one moment.
+  const isSame = (one: LedgerEntry): boolean => one.event === 'backup' && one.id === id;
+  await appendLedgerOnce(vault, source, fields, isSame, environment.run.clock);
 }
 
 async function isTried({ source, id }: Manifest, vault: Vault): Promise<boolean> {

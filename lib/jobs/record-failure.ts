@@ -1,11 +1,12 @@
 import { repetitionAt } from '#core/due';
 import type { SourceHistory } from '#core/history';
 import type { JobDocument } from '#core/job';
+import type { LedgerEntry } from '#core/ledger';
 import { isoTime } from '#core/manifest';
 import type { Vault } from '#core/ports';
 import type { JobEnvironment } from '#jobs/environment';
 import { historyIn } from '#jobs/source-history';
-import { appendLedger } from '#vault/ledger-store';
+import { appendLedgerOnce } from '#vault/ledger-store';
 
 export interface Failure {
   readonly code: string;
@@ -15,12 +16,16 @@ export interface Failure {
   readonly left: { readonly id: string; readonly folder: string } | null;
 }
 
-/** Writes down a run that could not do so itself: it never started, or was ended from outside. */
+/**
+ * Writes down a run that could not do so itself: it never started, or was ended from outside.
+ * @param isSame an entry that says it already: several may come to write down one end
+ */
 export async function recordFailure(
   { source, trigger }: Pick<JobDocument, 'source' | 'trigger'>,
   { code, message, host, left }: Failure,
   home: Vault,
   environment: JobEnvironment,
+  isSame: (entry: LedgerEntry) => boolean = () => false,
 ): Promise<void> {
   const { clock } = environment.run;
   const { by, schedule } = trigger;
@@ -36,7 +41,8 @@ export async function recordFailure(
     scheduledAt,
     retryAt: schedule === null ? null : isoTime(repetitionAt({ failures, at: now })),
   };
-  await appendLedger(home, source, { event: 'failed', id: left?.id ?? null, manifest: null, host, details }, clock);
+  const fields = { event: 'failed', id: left?.id ?? null, manifest: null, host, details } as const;
+  await appendLedgerOnce(home, source, fields, isSame, clock);
 }
 
 function failuresAt({ scheduled }: SourceHistory, schedule: string | null, scheduledAt: string | null): number {

@@ -59,7 +59,8 @@ export async function traceOf(document: JobDocument, since: Date, environment: J
   });
 }
 
-function isEndOf(document: JobDocument, { event, host }: LedgerEntry): boolean {
+/** Whether an entry says how this run ended. */
+export function isEndOf(document: JobDocument, { event, host }: LedgerEntry): boolean {
   if (host !== hostOfRun(document)) return false;
   return document.job === 'prove' ? event === 'proof' : ['backup', 'unchanged', 'failed'].includes(event);
 }

@@ -15,6 +15,8 @@ import type { Clock, Vault } from '#core/ports';
 const READ_AHEAD = 16;
 /** Somebody else's entry came first: more often than this in a row is not a race but a store that lies. */
 const ATTEMPTS = 100;
+/** Entries that others may have written between a look and the next one, with room to spare. */
+const LOOKED_BACK = 32;
 
 /**
  * Writes down what happened, as the next entry of the source's chain in this vault.
@@ -26,8 +28,36 @@ export async function appendLedger(
   fields: Omit<LedgerFields, 'at' | 'source' | 'vault'>,
   clock: Clock,
 ): Promise<LedgerEntry> {
+  return (await append(vault, source, fields, null, clock)) as LedgerEntry;
+}
+
+/**
+ * The same, unless one of the chain's newest entries says it already: of several that want to write one thing down at
+ * the same moment, one does. What lies further back the caller has read before.
+ * @returns null: it was said
+ * @throws VaultRefused as `appendLedger`
+ */
+export async function appendLedgerOnce(
+  vault: Vault,
+  source: string,
+  fields: Omit<LedgerFields, 'at' | 'source' | 'vault'>,
+  isSame: (entry: LedgerEntry) => boolean,
+  clock: Clock,
+): Promise<LedgerEntry | null> {
+  return append(vault, source, fields, isSame, clock);
+}
+
+async function append(
+  vault: Vault,
+  source: string,
+  fields: Omit<LedgerFields, 'at' | 'source' | 'vault'>,
+  isSame: ((entry: LedgerEntry) => boolean) | null,
+  clock: Clock,
+): Promise<LedgerEntry | null> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const head = await ledgerHead(vault, source);
+    // All up to the head are read, and the place after it is taken by one alone.
+    if (isSame && head && (await isSaid(vault, source, head.seq, isSame))) return null;
     const entry = nextEntry(head, { ...fields, at: isoTime(clock.now()), source, vault: vault.name });
     const key = ledgerKey(source, entry.seq);
     const body = Buffer.from(`${canonicalJson(entry)}\n`);
@@ -45,6 +75,18 @@ export async function appendLedger(
     `the ledger of ${source} in ${vault.name} could not be appended to: ${ATTEMPTS} times another entry was first`,
     { source, hint: `look at the newest keys below ${ledgerFolder(source)} in ${vault.url}` },
   );
+}
+
+async function isSaid(
+  vault: Vault,
+  source: string,
+  newest: number,
+  isSame: (entry: LedgerEntry) => boolean,
+): Promise<boolean> {
+  // What was damaged says nothing; `ledger verify` tells of it.
+  const options = { after: Math.max(0, newest - LOOKED_BACK), onInvalid: () => undefined };
+  for await (const entry of readLedger(vault, source, options)) if (isSame(entry)) return true;
+  return false;
 }
 
 /**

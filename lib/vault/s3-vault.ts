@@ -194,7 +194,8 @@ export class S3Vault implements Vault {
   }
 
   async now(): Promise<Date> {
-    await this.#page('', { size: 1 });
+    // A name that everybody may list who may do anything here, whether it is there or not.
+    await this.#page(IDENTITY_KEY, { size: 1 });
     const time = this.#connection.serverTime;
     if (time === null) throw garbled(`${this.url} answers without a Date header`);
     return time;

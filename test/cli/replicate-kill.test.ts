@@ -10,8 +10,8 @@ import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { PACE } from '#vault/s3-client';
 import { S3Vault } from '#vault/s3-vault';
 
-const KILLS_ON_DISK = 38;
-const KILLS_ON_S3 = 12;
+const KILLS_ON_DISK = 30;
+const KILLS_ON_S3 = 10;
 const BACKUPS = 6;
 
 /** A seed that is printed, so that a failure can be run again: HOLDFAST_TEST_SEED=… */

@@ -5,7 +5,7 @@ import { readManifest } from '#core/manifest';
 import { type AgedPlace, agedPlace } from '#test/cli/aged-place';
 import { good, SCHEDULE } from '#test/cli/small-plan';
 
-const KILLS = 52;
+const KILLS = 60;
 /** Each a full and two differentials, and one that is disproven, all of them over. */
 const CHAINS = 8;
 

@@ -14,6 +14,12 @@ export interface Permissions {
   ): Promise<boolean>;
 }
 
+/** As keys have it unless told: what a role may do with one is said by the role's own policy. */
+const KEY_POLICY = {
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${ACCOUNT}:root` }, Action: 'kms:*', Resource: '*' }],
+};
+
 interface Policy {
   readonly name: string;
   readonly policy: unknown;
@@ -38,7 +44,11 @@ export function permissionsOf(synthesised: Synthesised, plan: string, region: st
     async allows(who, action, resource, context = {}) {
       const role = roleOf(who);
       const bucket = /^arn:aws:s3:::([^/]+)/.exec(resource)?.[1];
-      const resourcePolicy = bucket === undefined ? undefined : bucketPolicies.get(bucket);
+      const resourcePolicy = resource.startsWith('arn:aws:kms:')
+        ? KEY_POLICY
+        : bucket === undefined
+          ? undefined
+          : bucketPolicies.get(bucket);
       const found = await runSimulation(
         {
           request: {

@@ -42,7 +42,13 @@ export function synthesise(planFile: string): Synthesised {
     {
       cwd: ROOT,
       encoding: 'utf8',
-      env: { ...environment, AWS_EC2_METADATA_DISABLED: 'true', CDK_DISABLE_VERSION_CHECK: '1', CI: 'true' },
+      env: {
+        ...environment,
+        AWS_EC2_METADATA_DISABLED: 'true',
+        CDK_DISABLE_VERSION_CHECK: '1',
+        CI: 'true',
+        NODE_DISABLE_COMPILE_CACHE: '1',
+      },
       maxBuffer: 64 * 1024 * 1024,
     },
   );

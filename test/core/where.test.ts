@@ -90,6 +90,12 @@ describe('what the cloud cannot do is refused with the line', () => {
     assert.deepEqual(cloudProblems(planOf(`${postgres}\n    runs: here\n    ${NIGHTLY}`, file)), []);
   });
 
+  test('a gpg recipient: a task has no keyring', () => {
+    const text = planOf(`${postgres}\n    ${NIGHTLY}`);
+    const withGpg = { ...text, encryption: { recipients: ['gpg:backup@shop'] } };
+    assert.match(cloudProblems(withGpg)[0]?.message ?? '', /recipients\[0\]: a gpg recipient.* one runs in the cloud/);
+  });
+
   test('more often than every 15 minutes', () => {
     const [problem] = cloudProblems(
       planOf(`${postgres}\n    schedule: [{ cron: "*/5 * * * *", tier: daily, to: [cloud] }]`),

@@ -1,6 +1,6 @@
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CaptureIncomplete, SourceUnsupported } from '#core/errors';
+import { Cancelled, CaptureIncomplete, SourceUnsupported } from '#core/errors';
 import { partMeasures } from '#core/measures';
 import type { Capture, RunContext, SourceRef } from '#core/ports';
 import { DIGEST, type Fingerprint } from '#engines/redis/fingerprint';
@@ -64,6 +64,8 @@ export async function capture(source: SourceRef, run: RunContext): Promise<Captu
       async finish() {
         if (!evidence) throw new CaptureIncomplete('the RDB file was never read');
         const [sha256, check] = await evidence;
+        // A file so short that it was read before anybody could be stopped.
+        if (run.signal.aborted) throw new Cancelled('the backup was stopped', { cause: run.signal.reason });
         const fingerprint: Fingerprint = {
           rdb: { sha256, bytes, magic: header.magic, version: header.version },
           server: { flavour: facts.flavour, version: facts.version },
