@@ -5,7 +5,7 @@ import { buildStacks } from '#cloud/stacks';
 import { HoldfastError, UsageError } from '#core/errors';
 import { loadPlan } from '#core/plan-load';
 
-/** The CDK app: reads the plan, makes the stacks. `npx cdk synth -c plan=FILE`, else $HOLDFAST_PLAN, else ./holdfast.yaml. */
+/** The CDK app: reads the plan, makes the stacks. `npx cdk synth -c plan=FILE`, else $HOLDFAST_PLAN, else ./holdfast.yaml. `-c region=` for a plan without `cloud:`. */
 try {
   const app = new App();
   const named: unknown = app.node.tryGetContext('plan') ?? process.env['HOLDFAST_PLAN'] ?? 'holdfast.yaml';
@@ -14,7 +14,9 @@ try {
     throw new UsageError(`no plan at ${file}`, {
       hint: 'copy one of examples/ to holdfast.yaml, or name yours: npx cdk synth -c plan=FILE',
     });
-  const { lines } = buildStacks(app, loadPlan(readFileSync(file, 'utf8'), String(named)), file);
+  const region: unknown = app.node.tryGetContext('region');
+  const plan = loadPlan(readFileSync(file, 'utf8'), String(named));
+  const { lines } = buildStacks(app, plan, file, typeof region === 'string' ? region : null);
   for (const line of lines) process.stderr.write(`${line}\n`);
   app.synth();
 } catch (error) {

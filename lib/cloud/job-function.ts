@@ -40,7 +40,8 @@ export class JobFunction extends Construct {
     });
     const role = new Role(this, 'Role', { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
     logGroup.grantWrite(role);
-    for (const statement of props.access) role.addToPolicy(statement);
+    // A plan without tasks, secrets or buckets has statements about nothing, which IAM does not take.
+    for (const statement of props.access) if (statement.resources.length > 0) role.addToPolicy(statement);
     this.dead = new Queue(this, 'Dead', {
       queueName: `${functionName}-dead`,
       encryption: QueueEncryption.KMS,

@@ -13,13 +13,15 @@ export interface BuiltStacks {
 
 /**
  * The stacks of a plan. Needs no credentials, no Docker, no look-ups.
- * @throws PlanInvalid the plan has no `cloud:`, or asks for what AWS cannot do
+ * @param region for a plan without `cloud:`, whose sources all run elsewhere: its buckets, alarms and policies alone
+ * @throws PlanInvalid neither `cloud:` nor a region, or the plan asks for what AWS cannot do
  */
-export function buildStacks(app: App, loaded: LoadedPlan, planFile: string): BuiltStacks {
+export function buildStacks(app: App, loaded: LoadedPlan, planFile: string, region: string | null = null): BuiltStacks {
   const { plan } = loaded;
-  if (!plan.cloud)
+  const where = plan.cloud?.region ?? region;
+  if (where === null)
     throw new PlanInvalid(`${loaded.file} has no cloud: section`, {
-      hint: 'add a line such as cloud: { region: eu-north-1 }',
+      hint: 'add a line such as cloud: { region: eu-north-1 }, or let its sources run where they do: -c region=eu-north-1',
     });
   const problems = cloudProblems(plan);
   const strangers = replicatedVaults(awsVaults(plan)).filter(({ account }) => account !== null && !plan.cloud?.account);
@@ -34,8 +36,8 @@ export function buildStacks(app: App, loaded: LoadedPlan, planFile: string): Bui
     throw new PlanInvalid(problems.map(({ path, message }) => `${loaded.at(path)} ${message}`).join('\n'), {
       hint: problems[0]?.hint ?? null,
     });
-  const { account } = plan.cloud;
-  const env = { region: plan.cloud.region, ...accountOf(account) };
+  const account = plan.cloud?.account;
+  const env = { region: where, ...accountOf(account) };
   const vaultStack = new VaultStack(app, `${plan.name}-vault`, { plan, env });
   for (const replicated of replicatedVaults(awsVaults(plan))) {
     const stack = new ReplicaStack(app, `${plan.name}-replica-${replicated.vault}`, {

@@ -23,7 +23,7 @@ export function writerAccess(vault: VaultPlace, source: string): PolicyStatement
     puts(vault, [`backups/${source}/*`, `logs/${source}/*`, 'plans/*', `ledger/${source}/*`, `leases/${source}/*`]),
     ...(vault.locked ? [statement(['s3:PutObjectRetention'], objects(vault, [`backups/${source}/*`]))] : []),
     gets(vault, [...records(source), 'vault.json']),
-    lists(vault, foldersOf(source)),
+    lists(vault, [...foldersOf(source), 'vault.json']),
     ...keyUse(vault, ['kms:GenerateDataKey', 'kms:Decrypt']),
   ];
 }
@@ -33,7 +33,7 @@ export function proverAccess(vault: VaultPlace, source: string): PolicyStatement
   return [
     puts(vault, [`proofs/${source}/*`, `ledger/${source}/*`, `leases/${source}/*`, 'RUNBOOK.md']),
     gets(vault, [`backups/${source}/*`, ...records(source), 'vault.json', 'plans/*']),
-    lists(vault, foldersOf(source)),
+    lists(vault, [...foldersOf(source), 'vault.json']),
     ...keyUse(vault, ['kms:GenerateDataKey', 'kms:Decrypt']),
   ];
 }

@@ -5,7 +5,7 @@ import type { Vault } from '#core/ports';
 
 /** `vault.json`: what tells a vault from an empty folder, and one plan's vault from another's. */
 
-const KEY = 'vault.json';
+export const VAULT_KEY = 'vault.json';
 const FORMAT = 1;
 
 const identitySchema = z.strictObject({
@@ -23,7 +23,7 @@ export async function createVaultIdentity(
   made: { readonly plan: string; readonly id: string; readonly created: Date },
 ): Promise<VaultIdentity> {
   const identity = identitySchema.parse({ format: FORMAT, ...made, created: isoTime(made.created) });
-  await vault.putOnce(KEY, Buffer.from(`${JSON.stringify(identity, null, 2)}\n`));
+  await vault.putOnce(VAULT_KEY, Buffer.from(`${JSON.stringify(identity, null, 2)}\n`));
   return identity;
 }
 
@@ -35,7 +35,7 @@ export async function createVaultIdentity(
 export async function readVaultIdentity(vault: Vault, plan: string | null): Promise<VaultIdentity> {
   const text = await readText(vault);
   const foreign = (what: string, hint: string): VaultForeign =>
-    new VaultForeign(`vault ${vault.name} at ${vault.url}: ${KEY} ${what}`, { hint });
+    new VaultForeign(`vault ${vault.name} at ${vault.url}: ${VAULT_KEY} ${what}`, { hint });
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -62,10 +62,10 @@ export async function readVaultIdentity(vault: Vault, plan: string | null): Prom
 
 async function readText(vault: Vault): Promise<string> {
   try {
-    return Buffer.from(await vault.get(KEY)).toString('utf8');
+    return Buffer.from(await vault.get(VAULT_KEY)).toString('utf8');
   } catch (error) {
     if (!(error instanceof KeyMissing)) throw error;
-    throw new VaultMissing(`vault ${vault.name} is not mounted, or not a vault: no ${KEY} in ${vault.url}`, {
+    throw new VaultMissing(`vault ${vault.name} is not mounted, or not a vault: no ${VAULT_KEY} in ${vault.url}`, {
       hint: 'mount it; for a new vault: holdfast check --create',
       cause: error,
     });

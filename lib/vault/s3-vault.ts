@@ -10,6 +10,7 @@ import type {
   VaultEntry,
   VaultFeatures,
 } from '#core/ports';
+import { VAULT_KEY } from '#vault/identity';
 import { checkKey, checkPrefix, isListedKey, keyMissing, leadingNumber, tenDigits } from '#vault/keys';
 import { PartBuffers } from '#vault/part-buffers';
 import { PACE, S3Connection, type S3Pace, type S3Settings } from '#vault/s3-client';
@@ -195,7 +196,7 @@ export class S3Vault implements Vault {
 
   async now(): Promise<Date> {
     // A name that everybody may list who may do anything here, whether it is there or not.
-    await this.#page(IDENTITY_KEY, { size: 1 });
+    await this.#page(VAULT_KEY, { size: 1 });
     const time = this.#connection.serverTime;
     if (time === null) throw garbled(`${this.url} answers without a Date header`);
     return time;

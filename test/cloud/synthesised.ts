@@ -33,12 +33,21 @@ export interface Synthesised {
 }
 
 /** `npx cdk synth` as a user runs it, without credentials and without a region of the machine's. */
-export function synthesise(planFile: string): Synthesised {
+export function synthesise(planFile: string, context: Readonly<Record<string, string>> = {}): Synthesised {
   const directory = mkdtempSync(join(tmpdir(), 'hf-synth-'));
   const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('AWS_')));
   const ended = spawnSync(
     join(ROOT, 'node_modules/.bin/node'),
-    [join(ROOT, 'node_modules/aws-cdk/bin/cdk'), 'synth', '--quiet', '--output', directory, '-c', `plan=${planFile}`],
+    [
+      join(ROOT, 'node_modules/aws-cdk/bin/cdk'),
+      'synth',
+      '--quiet',
+      '--output',
+      directory,
+      '-c',
+      `plan=${planFile}`,
+      ...Object.entries(context).flatMap(([key, value]) => ['-c', `${key}=${value}`]),
+    ],
     {
       cwd: ROOT,
       encoding: 'utf8',
