@@ -81,7 +81,13 @@ async function main(wanted: readonly string[]): Promise<void> {
       ([name]) => !/^(HOLDFAST_(?!TEST_)|PG|AWS_|REDIS|DATABASE_URL|NODE_TEST)/.test(name),
     ),
   );
-  Object.assign(env, { HOLDFAST_TEST_RUN: run, NO_COLOR: '1', FORCE_COLOR: '0' });
+  Object.assign(env, {
+    HOLDFAST_TEST_RUN: run,
+    NO_COLOR: '1',
+    FORCE_COLOR: '0',
+    // The CDK turns Node's compile cache on, which would else be left behind in the temporary directory.
+    NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/holdfast'),
+  });
   // Core is pure, and the runner's own tests need no server.
   const s3 = files.some((file) => !/^test\/(core|runner)\//.test(file)) ? startS3(env) : Promise.resolve();
   await inParallel(checks, async (name) => tell(await check(name, env)));

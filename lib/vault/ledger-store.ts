@@ -34,7 +34,7 @@ export async function appendLedger(
 /**
  * The same, unless one of the chain's newest entries says it already: of several that want to write one thing down at
  * the same moment, one does. What lies further back the caller has read before.
- * @returns null: it was said
+ * @returns null: it was said before
  * @throws VaultRefused as `appendLedger`
  */
 export async function appendLedgerOnce(

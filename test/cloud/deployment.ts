@@ -63,6 +63,15 @@ export function deploymentOf(synthesised: Synthesised, plan: string, region: str
     if (name === undefined) throw new Error(`no function ${arn}`);
     return name;
   };
+  /** By its own policy a function is open to a service. */
+  const openTo = (service: string, arn: string): string => {
+    const grants = resourcesOf(work, 'AWS::Lambda::Permission').map(([, { Properties = {} }]) => Properties);
+    const grant = grants.find(({ FunctionName, Principal, Action }) =>
+      [resolver.text(FunctionName) === arn, Principal === service, Action === 'lambda:InvokeFunction'].every(Boolean),
+    );
+    if (!grant) throw new Error(`${service} may not invoke ${arn}`);
+    return named(arn);
+  };
   const tasks = resourcesOf(work, 'AWS::ECS::TaskDefinition').map(([id, resource]) =>
     taskOf(id, resource, resolver, directory),
   );
@@ -90,11 +99,13 @@ export function deploymentOf(synthesised: Synthesised, plan: string, region: str
     listeners: (event) =>
       rules
         .filter(({ EventPattern }) => matches(EventPattern, event))
-        .flatMap(({ Targets }) => (Targets as { readonly Arn: string }[]).map(({ Arn }) => named(Arn))),
+        .flatMap(({ Targets }) =>
+          (Targets as { readonly Arn: string }[]).map(({ Arn }) => openTo('events.amazonaws.com', Arn)),
+        ),
     subscribers: (topicArn) =>
       subscriptions
         .filter(({ TopicArn, Protocol }) => TopicArn === topicArn && Protocol === 'lambda')
-        .map(({ Endpoint }) => named(String(Endpoint))),
+        .map(({ Endpoint }) => openTo('sns.amazonaws.com', String(Endpoint))),
   };
 }
 

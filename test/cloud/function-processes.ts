@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { DeployedFunction } from '#test/cloud/deployment';
+import { keysOf } from '#test/servers/credentials-stand-in';
 
 export interface FunctionCall {
   readonly event: unknown;
@@ -109,13 +110,4 @@ async function ended({ child }: Warm): Promise<void> {
   const exit = once(child, 'exit');
   child.kill('SIGKILL');
   await exit;
-}
-
-/** The stand-ins know a caller by its access key alone. */
-export function keysOf(role: string): Record<string, string> {
-  return {
-    AWS_ACCESS_KEY_ID: role,
-    AWS_SECRET_ACCESS_KEY: `secret of ${role}`,
-    AWS_SESSION_TOKEN: `session of ${role}`,
-  };
 }

@@ -41,6 +41,8 @@ const MUST: readonly Row[] = [
   ['task events backup', 'reads who holds the lease', 's3:GetObject', at('leases/events/backup/0000000001.json'), {}],
   ['task events backup', 'sees whose vault it is', 's3:GetObject', at('vault.json'), {}],
   ['task events backup', 'lists its own names', 's3:ListBucket', BUCKET, { 's3:prefix': 'prod/backups/events/daily/' }],
+  ['task events backup', 'asks for the vault’s time', 's3:ListBucket', BUCKET, { 's3:prefix': 'prod/vault.json' }],
+  ['task events prove', 'asks for the vault’s time', 's3:ListBucket', BUCKET, { 's3:prefix': 'prod/vault.json' }],
   ['task events prove', 'reads the artifact', 's3:GetObject', ARTIFACT, {}],
   ['task events prove', 'puts a proof', 's3:PutObject', at(`proofs/events/${ID}/x-proven.json`), CREATE],
   ['function retain', 'marks what is given up', 's3:PutObjectTagging', ARTIFACT, MARK],
@@ -93,6 +95,7 @@ const MUST_NOT: readonly Row[] = [
     BUCKET,
     { 's3:prefix': 'prod/backups/cache/' },
   ],
+  ['task events backup', 'lists the whole vault', 's3:ListBucket', BUCKET, { 's3:prefix': 'prod/' }],
   [
     'task events backup',
     'puts a proof of its own work',

@@ -1,13 +1,10 @@
-import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LedgerEntry } from '#core/ledger';
 import { REGION } from '#test/cloud/cloud-plan';
 import { type DeployedFunction, type Deployment, deploymentOf } from '#test/cloud/deployment';
-import { FunctionProcesses, keysOf } from '#test/cloud/function-processes';
+import { FunctionProcesses } from '#test/cloud/function-processes';
 import { permissionsOf } from '#test/cloud/permissions';
 import { type Rights, rightsOf } from '#test/cloud/rights';
 import { synthesise } from '#test/cloud/synthesised';
@@ -15,6 +12,7 @@ import { type RunningWorker, startContainer } from '#test/cloud/task-container';
 import { callerOf } from '#test/servers/aws-stand-in';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { type CloudWatchStandIn, startCloudWatch } from '#test/servers/cloudwatch-stand-in';
+import { startCredentials } from '#test/servers/credentials-stand-in';
 import { type EcsStandIn, type StoodTask, startEcs } from '#test/servers/ecs-stand-in';
 import { type HttpSink, startHttpSink } from '#test/servers/http-sink';
 import { type LambdaStandIn, startLambda } from '#test/servers/lambda-stand-in';
@@ -99,14 +97,27 @@ const SETTLED_ROUNDS = 100;
 const STOP_MILLISECONDS = 1000;
 
 export async function startLoop(options: LoopOptions): Promise<Loop> {
+  const opened = new AsyncDisposableStack();
+  try {
+    return await opening(options, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+async function opening(options: LoopOptions, opened: AsyncDisposableStack): Promise<Loop> {
+  const own = <T extends { stop(): Promise<void> }>(server: T): T => opened.adopt(server, (one) => one.stop());
   const { planName, bucket, prefix, values } = options;
   /** Short: PostgreSQL's socket below it may have 107 letters in all. */
   const directory = mkdtempSync(join(tmpdir(), 'hf-l'));
+  opened.defer(() => rmSync(directory, { recursive: true, force: true }));
   chmodSync(directory, 0o711);
   const scratch = join(directory, 't');
   mkdirSync(scratch);
   writeFileSync(join(directory, 'holdfast.yaml'), options.plan);
   const synthesised = synthesise(join(directory, 'holdfast.yaml'));
+  opened.defer(() => synthesised.close());
   if (synthesised.exit !== 0) throw new Error(`synthesis failed: ${synthesised.said}`);
   const deployment = deploymentOf(synthesised, planName, REGION);
   const rights = rightsOf(permissionsOf(synthesised, planName, REGION), deployment, planName);
@@ -125,15 +136,13 @@ export async function startLoop(options: LoopOptions): Promise<Loop> {
   const said: string[] = [];
   let real = '';
 
-  const ceph: S3ForTests = await s3ForTests();
-  const hook: HttpSink = await startHttpSink();
-  const sns: SnsServer = await startSns();
-  const [s3, secrets, cloudWatch, credentials] = await Promise.all([
-    startS3Gate(ceph, authorise, () => shift),
-    startSecrets(deployment.secrets, authorise),
-    startCloudWatch(authorise),
-    startCredentials(),
-  ]);
+  const ceph: S3ForTests = opened.adopt(await s3ForTests(), (one) => one.close());
+  const hook: HttpSink = own(await startHttpSink());
+  const sns: SnsServer = own(await startSns());
+  const s3 = own(await startS3Gate(ceph, authorise, () => shift));
+  const secrets = own(await startSecrets(deployment.secrets, authorise));
+  const cloudWatch = own(await startCloudWatch(authorise));
+  const credentials = own(await startCredentials());
   const endpoints: Record<string, string> = {
     AWS_ENDPOINT_URL_S3: s3.endpoint,
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secrets.endpoint,
@@ -158,11 +167,13 @@ export async function startLoop(options: LoopOptions): Promise<Loop> {
     return { ...found, directory: replaced.get(short) ?? found.directory };
   };
   const functions = new FunctionProcesses(surroundings, (line) => void said.push(line));
+  opened.defer(() => functions.close());
   const lambda = await startLambda(
     new Map([...deployment.functions.values()].map(({ name, arn }) => [name, arn])),
     (name, event, requestId) => functions.run(functionNamed(name), event, requestId, shift),
     authorise,
   );
+  own(lambda);
   endpoints['AWS_ENDPOINT_URL_LAMBDA'] = lambda.endpoint;
   const ecs = await startEcs({
     clusterArn: deployment.clusterArn,
@@ -173,7 +184,7 @@ export async function startLoop(options: LoopOptions): Promise<Loop> {
       startContainer(deployment.tasks.get(family) as never, task, {
         directory: scratch,
         surroundings: surroundings(),
-        credentialsOf: (role) => `${credentials.url}/${role}`,
+        credentialsOf: (role) => `${credentials.endpoint}/${role}`,
         secret: (arn, role) => secrets.secretOf(arn, role),
         hinders: (one) => hindrance(one),
         stopMilliseconds: STOP_MILLISECONDS,
@@ -193,6 +204,7 @@ export async function startLoop(options: LoopOptions): Promise<Loop> {
           lambda.send(functionNamed(name).name, event);
     },
   });
+  own(ecs);
   endpoints['AWS_ENDPOINT_URL_ECS'] = ecs.endpoint;
 
   let passedOn = 0;
@@ -300,35 +312,7 @@ export async function startLoop(options: LoopOptions): Promise<Loop> {
       for (const worker of workers) worker.signal('SIGKILL');
       await ecs.settled();
       await lambda.settled();
-      await functions.close();
-      for (const server of [s3, secrets, cloudWatch, lambda, ecs, sns, hook, credentials]) await server.stop();
-      await ceph.close();
-      synthesised.close();
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
-}
-
-/** Hands a task's role out, as the agent of ECS does. */
-async function startCredentials(): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const server = createServer((incoming, outgoing) => {
-    const keys = keysOf((incoming.url ?? '').slice(1));
-    const body = {
-      AccessKeyId: keys['AWS_ACCESS_KEY_ID'],
-      SecretAccessKey: keys['AWS_SECRET_ACCESS_KEY'],
-      Token: keys['AWS_SESSION_TOKEN'],
-      // By every clock there is in these tests.
-      Expiration: '2099-01-01T00:00:00Z',
-    };
-    outgoing.setHeader('content-type', 'application/json').end(JSON.stringify(body));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async stop() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      await opened.disposeAsync();
     },
   };
 }

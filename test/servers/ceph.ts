@@ -218,7 +218,7 @@ mon_data_avail_warn = 2
 mon_data_avail_crit = 1
 [client.rgw]
 rgw_data = ${dir}/rgw
-rgw_frontends = beast endpoint=127.0.0.1:${gateway}
+rgw_frontends = beast endpoint=127.0.0.1:${gateway} tcp_nodelay=1
 rgw_lc_debug_interval = 5
 `;
 }

@@ -4,7 +4,7 @@ import { KeyExists, RecordInvalid, VaultRefused, VaultUnreachable } from '#core/
 import { type LedgerEntry, ledgerKey, verifyChain } from '#core/ledger';
 import { realClock } from '#test/contracts/run-context';
 import { MemoryVault } from '#test/vault/memory-vault';
-import { appendLedger, entryBefore, ledgerHead, readLedger } from '#vault/ledger-store';
+import { appendLedger, appendLedgerOnce, entryBefore, ledgerHead, readLedger } from '#vault/ledger-store';
 
 const CLOCK = { ...realClock, sleep: () => new Promise<void>((resolve) => setImmediate(resolve)) };
 
@@ -74,6 +74,19 @@ describe('ledger store', () => {
     };
     assert.equal((await say(vault, 1)).seq, 1);
     assert.equal(vault.objects.size, 1);
+  });
+
+  test('of many that say the same thing at the same time one is heard, and nothing else is lost', async () => {
+    const vault = new MemoryVault();
+    const fields = { event: 'failed', id: null, host: 'fargate:1', manifest: null, details: {} } as const;
+    const isSame = ({ host }: LedgerEntry): boolean => host === 'fargate:1';
+    const once = Array.from({ length: 10 }, () => appendLedgerOnce(vault, 'events', fields, isSame, CLOCK));
+    const others = Array.from({ length: 10 }, (_, n) => say(vault, n));
+    await Promise.all([...once, ...others]);
+    const entries = await all(readLedger(vault, 'events'));
+    assert.equal(entries.filter(isSame).length, 1);
+    assert.equal(entries.length, 11);
+    assert.equal(await appendLedgerOnce(vault, 'events', fields, isSame, CLOCK), null);
   });
 
   test('is read in order, from any place, more than it reads ahead', async () => {
