@@ -119,7 +119,7 @@ describe('what retention marks, the bucket itself removes', () => {
       (name) => `backups/events/daily/${name}/manifest.json`,
     ) as [string, string, string];
     for (const key of [old, kept]) await vault.putOnce(key, Buffer.from('{}'));
-    const until = new Date(Date.now() + 18_000);
+    const until = new Date(Date.now() + 35_000);
     await client.send(
       new PutObjectCommand({
         Bucket: bucket,
