@@ -27,7 +27,7 @@ const CHECKS: Readonly<Record<string, readonly string[]>> = {
 
 const TOOLS = [
   ...['zstd', 'age', 'age-keygen', 'gpg', 'psql', 'pg_dump', 'redis-server', 'redis-cli', 'sqlite3', 'tar', 'openssl'],
-  ...['restic', 'radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'ceph-authtool', 'monmaptool'],
+  ...['restic', 'curl', 'radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'ceph-authtool', 'monmaptool'],
 ];
 
 const run = randomBytes(4).toString('hex');
