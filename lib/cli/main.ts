@@ -28,8 +28,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .option('--json', 'one JSON document on stdout')
     .option('--debug', 'more words and stack traces on stderr')
     .addHelpText('after', EXIT_TABLE)
-    .showHelpAfterError('hint: holdfast --help lists the commands')
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'error: ')) })
+    .showHelpAfterError(`hint: ${hintFor(undefined)}`)
     .exitOverride();
   // The bare command shows how things stand.
   const given = namesCommand(args) ? args : [...args, 'status'];
@@ -47,7 +46,7 @@ export async function main(args: readonly string[]): Promise<number> {
       .option('--plan <file>', 'the plan')
       .option('--json', 'one JSON document on stdout')
       .option('--debug', 'more words');
-    command.exitOverride();
+    command.showHelpAfterError(`hint: ${hintFor(command)}`).exitOverride();
   }
   try {
     await program.parseAsync([...given], { from: 'user' });
@@ -56,7 +55,8 @@ export async function main(args: readonly string[]): Promise<number> {
       if (error.exitCode === 0) return EXIT.done;
       if (args.includes('--json')) {
         const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-        printError(args, new UsageError(message, { hint: 'holdfast --help lists the commands' }));
+        const named = program.commands.find((one) => one.name() === commandIn(args));
+        printError(args, new UsageError(message, { hint: hintFor(named) }));
       }
       return EXIT.usage;
     }
@@ -74,10 +74,19 @@ function namesCommand(args: readonly string[]): boolean {
   return rest.some((one) => !one.startsWith('-') || ['--help', '-h', '--version', '-V'].includes(one));
 }
 
+function hintFor(command: Command | undefined): string {
+  return command ? `holdfast ${command.name()} --help` : 'holdfast --help lists the commands';
+}
+
+function commandIn(args: readonly string[]): string {
+  return args.find((one, index) => !one.startsWith('-') && args[index - 1] !== '--plan') ?? 'status';
+}
+
 /** Scripts that asked for JSON get it for a wrong command line too. */
 function printError(args: readonly string[], error: HoldfastError): void {
-  const command = args.find((one, index) => !one.startsWith('-') && args[index - 1] !== '--plan') ?? 'status';
-  process.stdout.write(`${JSON.stringify(envelope(command, new Date(), { result: null, lines: [], error }))}\n`);
+  process.stdout.write(
+    `${JSON.stringify(envelope(commandIn(args), new Date(), { result: null, lines: [], error }))}\n`,
+  );
 }
 
 function version(): string {

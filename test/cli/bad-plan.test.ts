@@ -105,6 +105,18 @@ describe('a plan that is wrong, by the command line', () => {
     assert.equal(call(['--plan=../holdfast.yaml', 'list', '--json']).status, 0);
   });
 
+  for (const [args, message, hint] of [
+    [['prove', '--all'], /unknown option '--all'/, 'holdfast prove --help'],
+    [['restore', 'app'], /--to <target>/, 'holdfast restore --help'],
+    [['list', '--since'], /--since <duration>.*missing/, 'holdfast list --help'],
+    [['frobnicate'], /unknown command 'frobnicate'/, 'holdfast --help lists the commands'],
+  ] as const)
+    test(`a wrong command line (${args.join(' ')}) is exit 2, and its hint is the help of what was asked for`, async () => {
+      const ran = await refused(small.place, args, 2, message);
+      assert.equal(ran.json().error?.hint, hint);
+      assert.match(ran.stderr, new RegExp(`^hint: ${hint}$`, 'm'));
+    });
+
   test('no HOME, TERM=dumb, a reader that left early, and a removed directory do no harm', async () => {
     const { place } = small;
     const plan = place.path('holdfast.yaml');
