@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { App } from 'aws-cdk-lib';
+import { writeAdoptedBuckets } from '#cloud/adopted-buckets';
 import { buildStacks } from '#cloud/stacks';
 import { HoldfastError, UsageError } from '#core/errors';
 import { loadPlan } from '#core/plan-load';
@@ -19,6 +20,7 @@ try {
   const { lines } = buildStacks(app, plan, file, typeof region === 'string' ? region : null);
   for (const line of lines) process.stderr.write(`${line}\n`);
   app.synth();
+  for (const line of writeAdoptedBuckets(plan.plan, app.outdir)) process.stderr.write(`${line}\n`);
 } catch (error) {
   if (!(error instanceof HoldfastError)) throw error;
   process.stderr.write(`error: ${error.message}\n${error.hint ? `hint: ${error.hint}\n` : ''}`);

@@ -15,13 +15,23 @@ export const handler = functionHost('retain', import.meta.dirname, async ({ even
     );
   const { source = null, dryRun = false } = parsed.data;
   const retained = await retain({ sources: source === null ? [] : [source], vault: null, dryRun, at: null }, world);
-  const { decisions, cleared, stopped, warnings } = retained;
+  const { decisions, cleared, stopped, renewed, notRenewed, warnings } = retained;
   for (const warning of warnings) log.warn(warning);
   for (const { vault, source: of, reason } of stopped) log.warn(`${of ?? 'all'} in ${vault}: ${reason}`);
   const given = decisions.filter(({ action }) => action === 'remove');
   for (const { source: of, id, vault, reasons } of given) log.info(`${of} ${id} in ${vault}: ${reasons.join('; ')}`);
+  for (const { source: of, id, vault, why, until } of renewed)
+    log.info(`${of} ${id} in ${vault}: ${dryRun ? 'would be locked' : 'locked'} until ${until}: ${why}`);
+  for (const { source: of, vault, reason } of notRenewed) log.warn(`locks of ${of} in ${vault}: ${reason}`);
   const trouble = retainTrouble(retained);
   // The one of a minute ago is still at it; anything else is an error of the function, which rings.
   if (trouble && !(trouble instanceof Busy)) throw trouble;
-  return { dryRun, decided: decisions.length, givenUp: given.length, cleared: cleared.length, stopped };
+  return {
+    dryRun,
+    decided: decisions.length,
+    givenUp: given.length,
+    cleared: cleared.length,
+    stopped,
+    renewed: renewed.length,
+  };
 });

@@ -6,7 +6,7 @@ import { functionHost } from '#host/function-host';
 import { LambdaInvoker } from '#host/lambda-invoker';
 import { start } from '#jobs/launch';
 
-/** What a schedule, another function or a person asks for: backup, prove, retain, pause, resume. Answers in words. */
+/** What a schedule, another function or a person asks for: backup, prove, retain, pause, resume, replicate. Answers in words. */
 export const handler = functionHost(
   'start-job',
   import.meta.dirname,

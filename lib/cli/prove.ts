@@ -43,6 +43,7 @@ async function prove(sources: readonly string[], options: Options, world: World)
       throw new UsageError(`--due and --${option} exclude each other: what is due is the newest backup`);
   const proofs: ProofRun[] = [];
   const errors: HoldfastError[] = [];
+  const notes: string[] = [];
   for (const name of names) {
     try {
       const cron = proveCron(world.plan.plan, name);
@@ -51,7 +52,9 @@ async function prove(sources: readonly string[], options: Options, world: World)
       const { id = null, from = null, stored = false } = options;
       const proof = await proveOne({ source: name, id, from, stored }, world);
       proofs.push(proof);
-      if (proof.error) errors.push(proof.error);
+      // What is due is looked at by a timer each few minutes: no mail each time for what only a person can thaw.
+      if (options.due && proof.archived) notes.push(`${name}: ${proof.reason}`);
+      else if (proof.error) errors.push(proof.error);
     } catch (error) {
       // One source without a backup, or with its vault away, does not keep the others from their proof.
       if (!(error instanceof HoldfastError)) throw error;
@@ -85,6 +88,7 @@ async function prove(sources: readonly string[], options: Options, world: World)
     warnings: [
       ...errors.filter((one) => one !== error).map((one) => `${one.source}: ${one.message}`),
       ...proofs.flatMap((proof) => proof.warnings),
+      ...notes,
     ],
   };
 }

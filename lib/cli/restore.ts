@@ -4,13 +4,20 @@ import type { Outcome } from '#cli/envelope';
 import { type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
 import { formatTook } from '#core/duration';
 import { UsageError, VariableMissing } from '#core/errors';
+import { isoTime } from '#core/manifest';
 import type { SourceRef, Vault } from '#core/ports';
+import { shellWord } from '#core/shell';
 import { formatBytes } from '#core/size';
+import { THAW_SPEEDS, type ThawSpeed } from '#core/thaw';
 import { engineNamed } from '#host/engines';
+import { fileNotes } from '#host/notes';
 import { type Machine, openBareWorld } from '#host/world';
-import { chooseBackup, parseMoment, type RestoreAsk } from '#jobs/choose-backup';
+import { type Choice, chooseBackup, parseMoment, type RestoreAsk } from '#jobs/choose-backup';
+import type { JobEnvironment } from '#jobs/environment';
 import { homeVault } from '#jobs/home';
-import { type RestoreWorld, restore, restoreSteps } from '#jobs/restore';
+import { readableCopy } from '#jobs/readable-copy';
+import { type RestoreSteps, type RestoreWorld, restore, restoreLater, restoreSteps } from '#jobs/restore';
+import { type Thaw, thawOf } from '#jobs/thaw';
 import { readVaultIdentity } from '#vault/identity';
 import { identityFile } from '#vault/identity-file';
 
@@ -26,6 +33,7 @@ interface Options extends GlobalOptions {
   readonly unproven?: boolean;
   readonly overwrite?: boolean;
   readonly dryRun?: boolean;
+  readonly thaw?: string;
 }
 
 export function addRestore(program: Command, invocation: Invocation): void {
@@ -43,6 +51,7 @@ export function addRestore(program: Command, invocation: Invocation): void {
     .option('--identity <file>', "the age identity, instead of the plan's")
     .option('--unproven', 'also a backup that no proof speaks for')
     .option('--overwrite', 'replace what is at the target; the old is kept aside where the engine can')
+    .option('--thaw <speed>', `of what lies in an archive class: ${THAW_SPEEDS.join(', ')}; the first unless told`)
     .option('--dry-run', 'show the steps, the bytes and the expected time');
   for (const later of ['lsn', 'name', 'xid', 'timeline'])
     command.option(`--${later} <value>`, 'point in time: not there yet');
@@ -55,8 +64,10 @@ export function addRestore(program: Command, invocation: Invocation): void {
       await invocation.run('restore', options, async (machine) => {
         const world = await openBareWorld(machine, url, identity ?? null);
         try {
-          await readVaultIdentity(world.vault, null);
-          return await give(source, options, null, world.vault, { ...world, directory: machine.directory }, machine);
+          const { plan } = await readVaultIdentity(world.vault, null);
+          const notes = fileNotes(machine.environment, plan);
+          const place = { settings: null, vault: world.vault, plan: null };
+          return await give(source, options, place, { ...world, notes, directory: machine.directory }, machine);
         } finally {
           await world.close();
         }
@@ -68,11 +79,12 @@ export function addRestore(program: Command, invocation: Invocation): void {
       const { identity } = options;
       const key = identity === undefined ? {} : { identity: () => identityFile(resolve(machine.directory, identity)) };
       const known = world.plan.plan.sources[source] !== undefined;
+      // Who names a vault means that vault.
+      const plan = options.from === undefined ? world : null;
       return give(
         source,
         options,
-        known ? world.source(source) : null,
-        vault,
+        { settings: known ? world.source(source) : null, vault, plan },
         { ...world, ...key, engine: engineNamed, directory: world.intents.directory },
         machine,
       );
@@ -80,11 +92,17 @@ export function addRestore(program: Command, invocation: Invocation): void {
   });
 }
 
+interface From {
+  readonly settings: SourceRef | null;
+  readonly vault: Vault;
+  /** For the copies in its other vaults; null: only this vault is read. */
+  readonly plan: JobEnvironment | null;
+}
+
 async function give(
   source: string,
   options: Options,
-  settings: SourceRef | null,
-  vault: Vault,
+  { settings, vault, plan }: From,
   world: RestoreWorld,
   machine: Machine,
 ): Promise<Outcome> {
@@ -99,31 +117,77 @@ async function give(
     only: options.only ?? [],
     overwrite: options.overwrite === true,
   };
+  const speed = speedOf(options.thaw);
   const { target, shown, warnings } = targetOf(options.to as string, machine);
   const choice = await chooseBackup(ask, vault);
+  const copy = await readableCopy(choice.manifest, vault, plan);
+  const { frozen } = copy;
+  const heard = [...warnings, ...(copy.moved === null ? [] : [copy.moved])];
   if (options.dryRun) {
-    const steps = restoreSteps(choice, ask, shown, vault);
+    const thaw = frozen && (await thawOf(frozen, world.notes));
+    const steps = restoreSteps(choice, ask, shown, copy.vault, thaw);
     return {
-      result: { source, target: shown, seconds: 0, verified: false, ...steps },
-      lines: [
-        `would restore ${source} ${steps.id} (${choice.manifest.snapshotAt}): ${formatBytes(steps.bytes)} stored, ${formatBytes(steps.plainBytes)} plain`,
-        ...steps.steps.map((step, index) => `${index + 1}. ${step}`),
-        steps.expectedSeconds === null
-          ? 'how long it takes is not known: it was never restored'
-          : `about ${formatTook(steps.expectedSeconds)}, as its last proof took`,
-      ],
-      warnings: [...warnings, ...choice.warnings],
+      result: { source, target: shown, seconds: 0, verified: false, thaw, ...steps },
+      lines: dryRunLines(source, choice, steps, thaw),
+      warnings: [...heard, ...choice.warnings],
     };
   }
-  const result = await restore(choice, ask, target, settings, vault, world);
+  if (frozen) {
+    const { id } = choice.manifest;
+    const later = await restoreLater(frozen, speed, commandFor(source, id, frozen.vault, shown, options), world);
+    return {
+      result: { source, id, target: shown, seconds: 0, verified: false, thaw: later.thaw },
+      lines: [],
+      warnings: [...heard, ...later.warnings, ...choice.warnings],
+      error: later.error,
+    };
+  }
+  const result = await restore(choice, ask, target, settings, copy.vault, world);
+  const { id, seconds, verified } = result;
   return {
-    result: { source, id: result.id, target: result.target, seconds: result.seconds, verified: result.verified },
+    result: { source, id, target: result.target, seconds, verified, thaw: null },
     lines: [
-      `restored ${source} ${result.id} to ${result.target} in ${formatTook(result.seconds)}${result.verified ? ', compared and equal' : ''}`,
+      `restored ${source} ${id} to ${result.target} in ${formatTook(seconds)}${verified ? ', compared and equal' : ''}`,
+      ...(copy.readableUntil
+        ? [`its thawed files in ${copy.vault.name} can be read until ${isoTime(copy.readableUntil)}`]
+        : []),
     ],
-    warnings: [...warnings, ...result.warnings],
+    warnings: [...heard, ...result.warnings],
     error: result.error,
   };
+}
+
+function dryRunLines(source: string, { manifest }: Choice, steps: RestoreSteps, thaw: Thaw | null): string[] {
+  return [
+    `would restore ${source} ${steps.id} (${manifest.snapshotAt}): ${formatBytes(steps.bytes)} stored, ${formatBytes(steps.plainBytes)} plain`,
+    ...steps.steps.map((step, index) => `${index + 1}. ${step}`),
+    steps.expectedSeconds === null
+      ? 'how long it takes is not known: it was never restored'
+      : `about ${formatTook(steps.expectedSeconds)}${thaw ? ' once it is thawed' : ''}, as its last proof took`,
+  ];
+}
+
+/** @throws UsageError */
+function speedOf(text: string | undefined): ThawSpeed {
+  const speed = text === undefined ? THAW_SPEEDS[0] : THAW_SPEEDS.find((one) => one === text);
+  if (speed) return speed;
+  throw new UsageError(`--thaw: got "${text}", want one of ${THAW_SPEEDS.join(', ')}`);
+}
+
+/** The same again, of the very backup and vault that were thawed: what is newest or nearest may be another one by then. */
+function commandFor(source: string, id: string, vault: Vault, target: string, options: Options): string {
+  const { plan, identity, only = [], overwrite, unproven } = options;
+  const words = [
+    ...['holdfast', 'restore', source, '--id', id],
+    ...(options.vault === undefined ? ['--from', vault.name] : ['--vault', options.vault]),
+    ...(plan === undefined || options.vault !== undefined ? [] : ['--plan', plan]),
+    ...(identity === undefined ? [] : ['--identity', identity]),
+    ...['--to', target],
+    ...(only.length > 0 ? ['--only', ...only] : []),
+    ...(overwrite ? ['--overwrite'] : []),
+    ...(unproven ? ['--unproven'] : []),
+  ];
+  return words.map(shellWord).join(' ');
 }
 
 /** `env:NAME` keeps a password out of the process list; one that is there already is taken out of all that is printed. */

@@ -56,11 +56,12 @@ function dayIn(text: string, zone: string): Date {
   return new Date(firstInstantAt(wall / 1000, zone) * 1000);
 }
 
-function outcomeOf({ decisions, cleared, stopped, warnings }: Retained, dryRun: boolean, at: Date | null): Outcome {
+function outcomeOf(retained: Retained, dryRun: boolean, at: Date | null): Outcome {
+  const { decisions, cleared, stopped, renewed, notRenewed, warnings } = retained;
   const shown = dryRun ? decisions : decisions.filter(({ done }) => done !== null);
-  const error = retainTrouble({ decisions, cleared, stopped, warnings });
+  const error = retainTrouble(retained);
   return {
-    result: { decisions, cleared, stopped, simulated: at && isoTime(at) },
+    result: { decisions, cleared, stopped, renewed, notRenewed, simulated: at && isoTime(at) },
     lines: [
       ...(at
         ? [
@@ -73,6 +74,10 @@ function outcomeOf({ decisions, cleared, stopped, warnings }: Retained, dryRun: 
         ({ source, vault, id, tier, bytes, how, reason }) =>
           `${source} in ${vault}: ${how} ${tier}/${id} (${formatBytes(bytes)}), no backup: ${reason}`,
       ),
+      ...renewed.map(
+        ({ source, vault, id, why, until, done }) =>
+          `${source} in ${vault}: ${id} ${done ? 'is' : 'would be'} locked until ${until}: ${why}`,
+      ),
       ...summary(decisions, dryRun),
     ],
     warnings: [
@@ -80,6 +85,11 @@ function outcomeOf({ decisions, cleared, stopped, warnings }: Retained, dryRun: 
       ...stopped
         .slice(1)
         .map(({ vault, source, reason }) => `${source === null ? '' : `${source} in `}${vault}: ${reason}`),
+      ...notRenewed
+        .slice(stopped.length === 0 ? 1 : 0)
+        .map(
+          ({ vault, source, reason }) => `${source} in ${vault}: locks that run out could not be renewed: ${reason}`,
+        ),
     ],
     error,
   };

@@ -3,13 +3,16 @@ import type { Command } from 'commander';
 import type { Outcome } from '#cli/envelope';
 import type { GlobalOptions, Invocation } from '#cli/invocation';
 import { DURATION_ALLOWED, parseDuration } from '#core/duration';
-import { BackupMissing, UsageError } from '#core/errors';
+import { BackupMissing, UsageError, VaultRefused } from '#core/errors';
 import type { Manifest } from '#core/manifest';
+import type { Vault } from '#core/ports';
 import { hereDocument, shellWord } from '#core/shell';
+import { AWS_CLASS } from '#core/thaw';
 import type { World } from '#host/world';
 import { findBackup, newestBackup } from '#jobs/catalog';
 import { homeVault } from '#jobs/home';
 import { type SignedLink, signedLinks } from '#jobs/signed-links';
+import { archivalOf, stateWords, thawOf } from '#jobs/thaw';
 
 interface Options extends GlobalOptions {
   readonly id?: string;
@@ -41,7 +44,10 @@ async function show(source: string, id: string | undefined, options: Options, wo
       source,
       hint: `holdfast backup ${source}`,
     });
-  if (seconds === null) return { result: manifest, lines: JSON.stringify(manifest, null, 2).split('\n') };
+  if (seconds === null) {
+    const warnings = await archivedWords(vault, manifest, world);
+    return { result: manifest, lines: JSON.stringify(manifest, null, 2).split('\n'), warnings };
+  }
   const { links, until } = await signedLinks(vault, manifest, seconds, world.run.clock);
   const fetching = links.map(fetchLine);
   return {
@@ -57,6 +63,20 @@ async function show(source: string, id: string | undefined, options: Options, wo
     ],
     verbatim: new Set([...links.map(({ url }) => url), ...fetching]),
   };
+}
+
+/** Who may read manifests need not be allowed to look at artifacts: then nothing is said of them. */
+async function archivedWords(vault: Vault, manifest: Manifest, world: World): Promise<string[]> {
+  try {
+    const { frozen } = await archivalOf(vault, manifest);
+    if (!frozen) return [];
+    const thaw = await thawOf(frozen, world.notes);
+    return [`its files lie in ${AWS_CLASS[thaw.class]} in ${vault.name} and cannot be read now: ${stateWords(thaw)}`];
+  } catch (error) {
+    if (!(error instanceof VaultRefused)) throw error;
+    world.run.log.debug(`whether its files can be read at once is not known: ${error.message}`);
+    return [];
+  }
 }
 
 function secondsOf(text: string): number {

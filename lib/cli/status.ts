@@ -44,9 +44,14 @@ function row(one: SourceStatus): string[] {
     one.paused ? 'paused' : (toSecond(one.nextRun) ?? '-'),
     one.ageSeconds === null ? '-' : formatSeconds(one.ageSeconds),
     `${formatSeconds(one.rpoSeconds)}${one.rpoIsDefault ? ' (default)' : ''}`,
-    one.restoreSeconds === null ? '-' : formatTook(one.restoreSeconds),
+    recoveryOf(one),
     one.rtoSeconds === null ? '-' : formatSeconds(one.rtoSeconds),
   ];
+}
+
+function recoveryOf({ restoreSeconds, thawSeconds }: SourceStatus): string {
+  const took = restoreSeconds === null ? '-' : formatTook(restoreSeconds);
+  return thawSeconds === 0 ? took : `${took} + thaw ${formatSeconds(thawSeconds)}`;
 }
 
 /** `1.2 MB +3%`: against the median of the ten before. */

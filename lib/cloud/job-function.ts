@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import { type PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { Architecture, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
@@ -18,7 +17,6 @@ export interface JobFunctionProps {
   readonly access: readonly PolicyStatement[];
   readonly timeout: Duration;
   readonly memoryMiB?: number;
-  readonly key: IKey;
 }
 
 /**
@@ -44,8 +42,8 @@ export class JobFunction extends Construct {
     for (const statement of props.access) if (statement.resources.length > 0) role.addToPolicy(statement);
     this.dead = new Queue(this, 'Dead', {
       queueName: `${functionName}-dead`,
-      encryption: QueueEncryption.KMS,
-      encryptionMasterKey: props.key,
+      // By SQS itself: with a key of ours, whoever has something to put there and may not use the key loses it in silence.
+      encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
       retentionPeriod: Duration.days(14),
     });

@@ -1,7 +1,14 @@
 import { CfnOutput } from 'aws-cdk-lib';
 import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
-import { proverAccess, retainAccess, type VaultPlace, watcherAccess, writerAccess } from '#cloud/vault-access';
+import {
+  proverAccess,
+  retainAccess,
+  settingsAccess,
+  type VaultPlace,
+  watcherAccess,
+  writerAccess,
+} from '#cloud/vault-access';
 import type { Plan } from '#core/plan';
 import { placesOfSources } from '#core/where';
 
@@ -32,7 +39,7 @@ export class MachineAccess extends Construct {
     ]);
     this.#policy(plan, 'keeper', 'proves, watches and marks: for the machine that runs holdfast prove, watch, retain', [
       ...pairs.flatMap(({ source, vault }) => proverAccess(vault, source)),
-      ...places.flatMap((vault) => [...watcherAccess(vault), ...retainAccess(vault)]),
+      ...places.flatMap((vault) => [...watcherAccess(vault), ...retainAccess(vault), ...settingsAccess(vault)]),
     ]);
   }
 

@@ -13,10 +13,8 @@ import {
 import type { Construct } from 'constructs';
 import type { S3VaultSettings } from '#cloud/vault-bucket';
 import { lifecycleOf, writeSizesAsText } from '#cloud/vault-lifecycle';
+import { REPLICATION_RULE, replicaBucketName, replicaKeyAlias, replicationRoleName } from '#core/bucket-replication';
 import type { Plan } from '#core/plan';
-
-/** The rule's id: the metrics of the replication are called by it. */
-export const REPLICATION_RULE = 'vault';
 
 /** A vault whose copies S3 makes by itself. */
 export interface ReplicatedVault {
@@ -34,19 +32,6 @@ export function replicatedVaults(vaults: readonly (readonly [string, S3VaultSett
   );
 }
 
-/** Names are decided here and not by CloudFormation: two stacks in two regions have to know them before they exist. */
-export function replicaBucketName(settings: S3VaultSettings): string {
-  return `${settings.s3}-replica`;
-}
-
-function keyAlias(plan: Plan, vault: string): string {
-  return `alias/holdfast/${plan.name}-${vault}-replica`;
-}
-
-function roleName(plan: Plan, vault: string): string {
-  return `${plan.name}-${vault}-replication`;
-}
-
 export interface ReplicaStackProps extends StackProps {
   readonly plan: Plan;
   readonly replicated: ReplicatedVault;
@@ -60,7 +45,7 @@ export class ReplicaStack extends Stack {
     super(scope, id, { ...props, terminationProtection: true });
     const { vault, settings } = replicated;
     const key = new Key(this, 'Key', {
-      alias: keyAlias(plan, vault),
+      alias: replicaKeyAlias(plan, vault),
       description: `Holdfast ${plan.name}: replica of ${vault}`,
       enableKeyRotation: true,
       removalPolicy: RemovalPolicy.RETAIN,
@@ -93,7 +78,7 @@ export class ReplicaStack extends Stack {
       removalPolicy: RemovalPolicy.RETAIN,
     });
     writeSizesAsText(bucket, lifecycleRules);
-    if (from !== null) admit(bucket, key, from, `arn:aws:iam::${from}:role/${roleName(plan, vault)}`);
+    if (from !== null) admit(bucket, key, from, `arn:aws:iam::${from}:role/${replicationRoleName(plan, vault)}`);
     Tags.of(this).add('holdfast:plan', plan.name);
   }
 }
@@ -122,18 +107,21 @@ function admit(bucket: Bucket, key: Key, account: string, role: string): void {
   );
 }
 
-/** By S3 alone, and by the key's name: its ARN is another stack's, in another region. */
+/**
+ * By S3 alone, and by the key's name: its ARN is another stack's, in another region. Who writes wants GenerateDataKey
+ * beside Encrypt: with a bucket key, S3 makes that first.
+ */
 export function replicaKeyUse(
-  action: 'kms:Encrypt' | 'kms:Decrypt',
+  actions: readonly ('kms:Encrypt' | 'kms:GenerateDataKey' | 'kms:Decrypt')[],
   plan: Plan,
   { vault, region }: ReplicatedVault,
   account: string,
 ): PolicyStatement {
   return new PolicyStatement({
-    actions: [action],
+    actions: [...actions],
     resources: [`arn:aws:kms:${region}:${account}:key/*`],
     conditions: {
-      'ForAnyValue:StringEquals': { 'kms:ResourceAliases': keyAlias(plan, vault) },
+      'ForAnyValue:StringEquals': { 'kms:ResourceAliases': replicaKeyAlias(plan, vault) },
       StringEquals: { 'kms:ViaService': `s3.${region}.amazonaws.com` },
     },
   });
@@ -143,7 +131,8 @@ export interface ReplicationProps {
   readonly plan: Plan;
   readonly replicated: ReplicatedVault;
   readonly bucket: IBucket;
-  readonly key: Key;
+  /** Null: the bucket is adopted. What it replicates, its owner says (`core/bucket-files`), and opens a key of its own. */
+  readonly key: Key | null;
   /** Null: the account that is deployed into. */
   readonly account: string | null;
 }
@@ -158,7 +147,7 @@ export function replicate(scope: Construct, { plan, replicated, bucket, key, acc
   const there = replicated.account ?? account ?? stack.account;
   const destination = `arn:aws:s3:::${replicaBucketName(settings)}`;
   const role = new Role(scope, `Replication-${vault}`, {
-    roleName: roleName(plan, vault),
+    roleName: replicationRoleName(plan, vault),
     assumedBy: new ServicePrincipal('s3.amazonaws.com'),
   });
   const allow = (actions: string[], resources: string[], conditions = {}): void => {
@@ -176,8 +165,10 @@ export function replicate(scope: Construct, { plan, replicated, bucket, key, acc
     [bucket.arnForObjects('*')],
   );
   allow(['s3:ReplicateObject', 's3:ReplicateTags', 's3:ObjectOwnerOverrideToBucketOwner'], [`${destination}/*`]);
-  allow(['kms:Decrypt'], [key.keyArn], { StringEquals: { 'kms:ViaService': `s3.${stack.region}.amazonaws.com` } });
-  role.addToPolicy(replicaKeyUse('kms:Encrypt', plan, replicated, there));
+  if (key)
+    allow(['kms:Decrypt'], [key.keyArn], { StringEquals: { 'kms:ViaService': `s3.${stack.region}.amazonaws.com` } });
+  role.addToPolicy(replicaKeyUse(['kms:Encrypt', 'kms:GenerateDataKey'], plan, replicated, there));
+  if (!key) return;
   const resource = bucket.node.defaultChild as CfnBucket;
   resource.replicationConfiguration = {
     role: role.roleArn,
@@ -194,7 +185,9 @@ export function replicate(scope: Construct, { plan, replicated, bucket, key, acc
           ...(replicated.account === null
             ? {}
             : { account: replicated.account, accessControlTranslation: { owner: 'Destination' } }),
-          encryptionConfiguration: { replicaKmsKeyId: `arn:aws:kms:${region}:${there}:${keyAlias(plan, vault)}` },
+          encryptionConfiguration: {
+            replicaKmsKeyId: `arn:aws:kms:${region}:${there}:${replicaKeyAlias(plan, vault)}`,
+          },
           metrics: { status: 'Enabled', eventThreshold: { minutes: 15 } },
         },
       },

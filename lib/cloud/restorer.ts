@@ -2,10 +2,12 @@ import { CfnOutput, Duration, Stack } from 'aws-cdk-lib';
 import { AccountRootPrincipal, ArnPrincipal, CompositePrincipal, Role } from 'aws-cdk-lib/aws-iam';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
-import { type ReplicatedVault, replicaBucketName, replicaKeyUse, replicatedVaults } from '#cloud/replica-stack';
-import { restorerAccess, type VaultPlace } from '#cloud/vault-access';
+import { type ReplicatedVault, replicaKeyUse, replicatedVaults } from '#cloud/replica-stack';
+import { restorerAccess, settingsAccess, type VaultPlace } from '#cloud/vault-access';
 import { awsVaults } from '#cloud/vault-stack';
+import { replicaBucketName } from '#core/bucket-replication';
 import type { Plan } from '#core/plan';
+import { restorerName } from '#core/settings';
 
 export interface RestorerProps {
   readonly plan: Plan;
@@ -21,12 +23,13 @@ export class Restorer extends Construct {
     const named = plan.cloud?.restorers ?? [];
     const people = named.length > 0 ? named.map((arn) => new ArnPrincipal(arn)) : [new AccountRootPrincipal()];
     this.role = new Role(this, 'Role', {
-      roleName: `${plan.name}-restorer`,
+      roleName: restorerName(plan.name),
       description: 'reads the vaults of Holdfast, for a restore; cannot write or delete',
       maxSessionDuration: Duration.hours(12),
       assumedBy: new CompositePrincipal(...people).withConditions({ Bool: { 'aws:MultiFactorAuthPresent': 'true' } }),
     });
-    for (const vault of vaults) for (const statement of restorerAccess(vault)) this.role.addToPolicy(statement);
+    for (const vault of vaults)
+      for (const statement of [...restorerAccess(vault), ...settingsAccess(vault)]) this.role.addToPolicy(statement);
     for (const replicated of replicatedVaults(awsVaults(plan))) this.#readReplica(plan, replicated);
     new CfnOutput(this, 'RoleArn', { value: this.role.roleArn, description: 'assume it with MFA to restore' });
   }
@@ -37,8 +40,8 @@ export class Restorer extends Construct {
     if (account !== null) return;
     const bucket = Bucket.fromBucketName(this, `Replica-${vault}`, replicaBucketName(settings));
     const root = settings.prefix ? `${settings.prefix}/` : '';
-    const place: VaultPlace = { bucket, key: null, root, locked: false };
-    const opened = replicaKeyUse('kms:Decrypt', plan, replicated, Stack.of(this).account);
+    const place: VaultPlace = { bucket, key: null, root, lock: null };
+    const opened = replicaKeyUse(['kms:Decrypt'], plan, replicated, Stack.of(this).account);
     for (const statement of [...restorerAccess(place), opened]) this.role.addToPolicy(statement);
   }
 }

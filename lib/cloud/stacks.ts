@@ -2,12 +2,15 @@ import type { App } from 'aws-cdk-lib';
 import { ReplicaStack, replicatedVaults } from '#cloud/replica-stack';
 import { awsVaults, VaultStack } from '#cloud/vault-stack';
 import { WorkStack } from '#cloud/work-stack';
+import { guessedMajors } from '#core/cloud-image';
+import { regionProblems } from '#core/cloud-region';
 import { PlanInvalid } from '#core/errors';
 import type { LoadedPlan } from '#core/plan-load';
+import { support, type Unsupported } from '#core/plan-support';
 import { cloudProblems, placesOfSources } from '#core/where';
 
 export interface BuiltStacks {
-  /** For people: source → where → vaults. */
+  /** For people: source → where → vaults, and what is likely to fail. */
   readonly lines: readonly string[];
 }
 
@@ -23,7 +26,7 @@ export function buildStacks(app: App, loaded: LoadedPlan, planFile: string, regi
     throw new PlanInvalid(`${loaded.file} has no cloud: section`, {
       hint: 'add a line such as cloud: { region: eu-north-1 }, or let its sources run where they do: -c region=eu-north-1',
     });
-  const problems = cloudProblems(plan);
+  const problems = [...cloudProblems(plan), ...regionProblems(plan, where), ...notThereYet(plan)];
   const strangers = replicatedVaults(awsVaults(plan)).filter(({ account }) => account !== null && !plan.cloud?.account);
   if (strangers.length > 0)
     throw new PlanInvalid(
@@ -51,7 +54,17 @@ export function buildStacks(app: App, loaded: LoadedPlan, planFile: string, regi
   }
   const work = new WorkStack(app, `${plan.name}-work`, { plan, planFile, vaultStack, env });
   work.addStackDependency(vaultStack);
-  return { lines: tableOf(plan) };
+  return { lines: [...tableOf(plan), ...guessedMajors(loaded)] };
+}
+
+/** What this version does not do, of sources whose every run would fail by it. `check` says it of all the others too. */
+function notThereYet(plan: LoadedPlan['plan']): readonly Unsupported[] {
+  const cloud = placesOfSources(plan).filter(({ where }) => where === 'cloud');
+  const refused = cloud.flatMap(({ source }) => {
+    const commands = plan.sources[source]?.prove === 'never' ? ['backup'] : ['backup', 'prove'];
+    return commands.flatMap((command) => support(plan, source, command).refusals);
+  });
+  return [...new Map(refused.map((one) => [one.message, one])).values()];
 }
 
 function accountOf(account: string | undefined): { account?: string } {

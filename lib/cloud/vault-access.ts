@@ -1,6 +1,7 @@
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import { READING_RIGHTS } from '#core/bucket-settings';
 
 /** A vault as a role sees it. */
 export interface VaultPlace {
@@ -9,7 +10,8 @@ export interface VaultPlace {
   readonly key: IKey | null;
   /** `prod/`, or nothing. */
   readonly root: string;
-  readonly locked: boolean;
+  /** Null: its objects are not locked. */
+  readonly lock: { readonly mode: 'governance' | 'compliance'; readonly days: number } | null;
 }
 
 /**
@@ -21,7 +23,7 @@ export interface VaultPlace {
 export function writerAccess(vault: VaultPlace, source: string): PolicyStatement[] {
   return [
     puts(vault, [`backups/${source}/*`, `logs/${source}/*`, 'plans/*', `ledger/${source}/*`, `leases/${source}/*`]),
-    ...(vault.locked ? [statement(['s3:PutObjectRetention'], objects(vault, [`backups/${source}/*`]))] : []),
+    ...(vault.lock ? [statement(['s3:PutObjectRetention'], objects(vault, [`backups/${source}/*`]))] : []),
     gets(vault, [...records(source), 'vault.json']),
     lists(vault, [...foldersOf(source), 'vault.json']),
     ...keyUse(vault, ['kms:GenerateDataKey', 'kms:Decrypt']),
@@ -38,7 +40,7 @@ export function proverAccess(vault: VaultPlace, source: string): PolicyStatement
   ];
 }
 
-/** Marks what retention gave up: one tag, one value, nothing else. */
+/** Marks what retention gave up: one tag, one value, nothing else; and makes locks longer, never shorter. */
 export function retainAccess(vault: VaultPlace): PolicyStatement[] {
   return [
     new PolicyStatement({
@@ -50,7 +52,8 @@ export function retainAccess(vault: VaultPlace): PolicyStatement[] {
       },
     }),
     statement(['s3:GetObjectTagging'], objects(vault, ['backups/*'])),
-    statement(['s3:GetLifecycleConfiguration'], [vault.bucket.bucketArn]),
+    ...lifecycleAccess(vault),
+    ...renewsLocks(vault),
     puts(vault, ['ledger/*', 'leases/*']),
     gets(vault, ['backups/*/manifest.json', 'proofs/*', 'holds/*', 'ledger/*', 'leases/*', 'vault.json']),
     lists(vault, ['*']),
@@ -72,9 +75,29 @@ export function watcherAccess(vault: VaultPlace): PolicyStatement[] {
 export function replicatorAccess(vault: VaultPlace): PolicyStatement[] {
   return [
     puts(vault, ['backups/*', 'proofs/*', 'plans/*', 'ledger/*', 'leases/*']),
-    ...(vault.locked ? [statement(['s3:PutObjectRetention'], objects(vault, ['backups/*']))] : []),
+    ...(vault.lock ? [statement(['s3:PutObjectRetention'], objects(vault, ['backups/*']))] : []),
     gets(vault, ['*']),
     lists(vault, ['*']),
+    ...keyUse(vault, ['kms:GenerateDataKey', 'kms:Decrypt']),
+  ];
+}
+
+/** A task that copies one source: from here it reads sealed bytes, which it cannot open, and writes nothing. */
+export function copiedFromAccess(vault: VaultPlace, source: string): PolicyStatement[] {
+  return [
+    gets(vault, [`backups/${source}/*`, ...records(source), 'vault.json', 'plans/*']),
+    lists(vault, [...foldersOf(source), 'vault.json', 'plans/*']),
+    ...keyUse(vault, ['kms:Decrypt']),
+  ];
+}
+
+/** And into here it puts them; what a stopped copy left it reads again, and does not send it twice. */
+export function copiedToAccess(vault: VaultPlace, source: string): PolicyStatement[] {
+  const folders = ['backups', 'proofs', 'ledger', 'leases'];
+  return [
+    puts(vault, [...folders.map((folder) => `${folder}/${source}/*`), 'plans/*']),
+    ...(vault.lock ? [statement(['s3:PutObjectRetention'], objects(vault, [`backups/${source}/*`]))] : []),
+    ...copiedFromAccess(vault, source),
     ...keyUse(vault, ['kms:GenerateDataKey', 'kms:Decrypt']),
   ];
 }
@@ -87,6 +110,36 @@ export function restorerAccess(vault: VaultPlace): PolicyStatement[] {
     // A thaw is no change of what is stored.
     statement(['s3:RestoreObject'], objects(vault, ['backups/*', 'logs/*'])),
     ...keyUse(vault, ['kms:Decrypt']),
+  ];
+}
+
+/** Reads how the bucket is set up, to compare it with the plan; changes nothing of it. */
+export function settingsAccess(vault: VaultPlace): PolicyStatement[] {
+  return [statement(Object.values(READING_RIGHTS), [vault.bucket.bucketArn])];
+}
+
+/** Sees the rules that could end what nobody gave up. */
+export function lifecycleAccess(vault: VaultPlace): PolicyStatement[] {
+  return [statement([READING_RIGHTS.lifecycle], [vault.bucket.bucketArn])];
+}
+
+/**
+ * In the vault's own mode, and for no longer than the plan locks anything: a stolen role could else lock for a hundred
+ * years what nobody can remove then. To shorten or lift a lock takes s3:BypassGovernanceRetention, which nobody has.
+ */
+function renewsLocks(vault: VaultPlace): PolicyStatement[] {
+  if (!vault.lock) return [];
+  const { mode, days } = vault.lock;
+  return [
+    statement(['s3:GetObjectRetention'], objects(vault, ['backups/*'])),
+    new PolicyStatement({
+      actions: ['s3:PutObjectRetention'],
+      resources: objects(vault, ['backups/*']),
+      conditions: {
+        StringEquals: { 's3:object-lock-mode': mode.toUpperCase() },
+        NumericLessThanEquals: { 's3:object-lock-remaining-retention-days': days },
+      },
+    }),
   ];
 }
 

@@ -13,10 +13,8 @@ import {
 } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 import { lifecycleOf, writeSizesAsText } from '#cloud/vault-lifecycle';
+import { NOT_CREATE_ONLY, WRITE_ONCE } from '#core/bucket-policy';
 import type { Plan, VaultSettings } from '#core/plan';
-
-/** What no writer may overwrite (I3). */
-const WRITE_ONCE = ['backups', 'logs', 'proofs', 'ledger'] as const;
 
 export type S3VaultSettings = Extract<VaultSettings, { s3: string }>;
 
@@ -58,8 +56,7 @@ export class VaultBucket extends Construct {
   }
 }
 
-/** Exempts the calls that begin and feed a multipart upload: the one that completes it carries the condition. */
-export function createOnly(bucket: IBucket, prefix: string | undefined): PolicyStatement {
+function createOnly(bucket: IBucket, prefix: string | undefined): PolicyStatement {
   const root = prefix ? `${prefix}/` : '';
   return new PolicyStatement({
     sid: 'CreateOnly',
@@ -67,6 +64,6 @@ export function createOnly(bucket: IBucket, prefix: string | undefined): PolicyS
     principals: [new AnyPrincipal()],
     actions: ['s3:PutObject'],
     resources: WRITE_ONCE.map((folder) => bucket.arnForObjects(`${root}${folder}/*`)),
-    conditions: { Null: { 's3:if-none-match': 'true' }, Bool: { 's3:ObjectCreationOperation': 'true' } },
+    conditions: NOT_CREATE_ONLY,
   });
 }

@@ -50,8 +50,8 @@ export class VaultStack extends Stack {
     );
     for (const replicated of replicatedVaults(awsVaults(plan))) {
       const bucket = this.buckets.get(replicated.vault);
-      if (bucket && !replicated.settings.existing)
-        replicate(this, { plan, replicated, bucket, key: this.key, account: plan.cloud?.account ?? null });
+      const key = replicated.settings.existing ? null : this.key;
+      if (bucket) replicate(this, { plan, replicated, bucket, key, account: plan.cloud?.account ?? null });
     }
     this.topics = new AlertTopics(this, 'Topics', { plan, account: this.account, key: this.key });
     this.secrets = new Map(variablesOf(plan).map((variable) => [variable, this.#secret(plan, variable)] as const));

@@ -10,10 +10,11 @@ import { JobSchedules } from '#cloud/job-schedules';
 import { MachineAccess } from '#cloud/machine-access';
 import { Network } from '#cloud/network';
 import { Restorer } from '#cloud/restorer';
-import { replicatorAccess, retainAccess, type VaultPlace, watcherAccess } from '#cloud/vault-access';
+import { lifecycleAccess, replicatorAccess, retainAccess, type VaultPlace, watcherAccess } from '#cloud/vault-access';
 import { awsVaults, type VaultStack } from '#cloud/vault-stack';
 import { WorkerTasks } from '#cloud/worker-tasks';
 import { SEVERITIES } from '#core/alert';
+import { lockDaysAtMost } from '#core/lock-renewal';
 import { METRIC_NAMESPACE } from '#core/metrics';
 import type { Plan } from '#core/plan';
 import { variablesOf, variablesOfChannels, variablesOfHeartbeat, variablesOfVaults } from '#core/plan-variables';
@@ -38,7 +39,7 @@ export class WorkStack extends Stack {
               bucket,
               key: settings.existing ? null : key,
               root: settings.prefix ? `${settings.prefix}/` : '',
-              locked: settings.lock !== undefined,
+              lock: settings.lock ? { mode: settings.lock, days: lockDaysAtMost(settings.lockFor) } : null,
             }
           : null;
         return place ? [[name, place] as const] : [];
@@ -46,7 +47,7 @@ export class WorkStack extends Stack {
     );
     const all = [...vaults.values()];
     const network = new Network(this, 'Network', plan);
-    const tasks = new WorkerTasks(this, 'Worker', { plan, vaults });
+    const tasks = new WorkerTasks(this, 'Worker', { plan, vaults, key });
     const clusterCondition = { ArnEquals: { 'ecs:cluster': tasks.cluster.attrArn } };
     const telling = Object.fromEntries(
       SEVERITIES.map((severity) => [`HOLDFAST_TOPIC_${severity.toUpperCase()}`, topics.bySeverity[severity].topicArn]),
@@ -83,7 +84,6 @@ export class WorkStack extends Stack {
         environment: {},
         access: [],
         timeout: Duration.minutes(1),
-        key,
         ...over,
       });
 
@@ -133,13 +133,23 @@ export class WorkStack extends Stack {
     const starting = { HOLDFAST_START_JOB: functionName(plan.name, 'start-job') };
     const finish = make('finish-job', {
       environment: { ...telling, ...starting },
-      access: [...all.flatMap(watcherAccess), ...publish, metrics, startAccess, ...opening, ...beating],
+      access: [
+        ...all.flatMap(watcherAccess),
+        // It looks at a vault as the watcher does, and tells at once.
+        ...all.flatMap(lifecycleAccess),
+        ...publish,
+        metrics,
+        startAccess,
+        ...opening,
+        ...beating,
+      ],
     });
     const watch = make('watch', {
       environment: { ...telling, ...starting, HOLDFAST_CLUSTER: tasks.clusterName },
       timeout: Duration.minutes(4),
       access: [
         ...all.flatMap(watcherAccess),
+        ...all.flatMap(lifecycleAccess),
         ...publish,
         metrics,
         startAccess,
@@ -159,9 +169,14 @@ export class WorkStack extends Stack {
       access: [...all.flatMap(retainAccess), ...opening],
     });
     const replicate = make('replicate', {
+      environment: starting,
       timeout: Duration.minutes(15),
       memoryMiB: 1024,
-      access: [...all.flatMap(replicatorAccess), ...opening],
+      access: [
+        ...all.flatMap(replicatorAccess),
+        ...(tasks.tasks.some(({ job }) => job === 'replicate') ? [startAccess] : []),
+        ...opening,
+      ],
     });
     const send = make('send-alert', {
       access: [...values(SEVERITIES.flatMap((severity) => variablesOfChannels(plan, severity))), ...opening],

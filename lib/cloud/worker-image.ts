@@ -3,11 +3,9 @@ import { Stack } from 'aws-cdk-lib';
 import { DockerImageAsset, Platform } from 'aws-cdk-lib/aws-ecr-assets';
 import type { Construct } from 'constructs';
 import { writeWorkerContext } from '#cloud/worker-bundle';
+import { imageMajor } from '#core/cloud-image';
 import { PlanInvalid } from '#core/errors';
 import type { PostgresSettings } from '#core/plan';
-
-/** Of a source that says no version. When its server is of another one, its first run fails and says which. */
-const DEFAULT_MAJOR = '17';
 
 const CONTEXT = fileURLToPath(new URL('../../cdk.out/worker-image', import.meta.url));
 
@@ -19,9 +17,9 @@ const PACKAGE = /^[a-z0-9][a-z0-9+.-]+$/;
  * @throws PlanInvalid `postgres.version` or `postgres.packages` is none
  */
 export function workerImage(scope: Construct, settings: PostgresSettings | undefined): DockerImageAsset {
-  const version = String(settings?.version ?? DEFAULT_MAJOR);
-  const major = /^(\d{2})(?:\.\d+)?$/.exec(version)?.[1];
-  if (major === undefined) throw new PlanInvalid(`postgres.version: got ${version}, want a major version such as 16`);
+  const major = imageMajor(settings);
+  if (major === null)
+    throw new PlanInvalid(`postgres.version: got ${settings?.version}, want a major version such as 16`);
   const packages = [...(settings?.packages ?? [])].sort();
   const wrong = packages.find((name) => !PACKAGE.test(name));
   if (wrong !== undefined)

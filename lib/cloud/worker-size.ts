@@ -13,6 +13,8 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 /** Small, as bytes stream; the scratch holds a whole restored copy. */
 const DEFAULT: WorkerSize = { cpu: 1024, memoryMiB: 2048, scratchGiB: 50 };
+/** Of a task that copies: bytes stream through it, and nothing is written to its disk. */
+export const COPIER: Omit<WorkerSize, 'scratchGiB'> = { cpu: 1024, memoryMiB: 2048 };
 const SCRATCH = { least: 21, most: 200 } as const;
 
 /** Memory in GiB that Fargate gives to each number of vCPUs: from, to, in steps of. Half a GiB beside 0.25 is left out. */

@@ -52,6 +52,18 @@ export function routesOf(plan: Plan, source: string): CopyRoute[] {
 }
 
 /**
+ * The ways that a source's backups go by what the plan says of it now, its replicas' included: those a task can know that
+ * is told of one source alone. Empty: it has one vault and no replica.
+ */
+export function ownRoutes(plan: Plan, source: string): CopyRoute[] {
+  const vaults = withReplicas(
+    plan,
+    schedulesOf(plan, source).flatMap(({ to }) => to),
+  );
+  return routesOf(plan, source).filter(({ from, to }) => vaults.has(from) && vaults.has(to));
+}
+
+/**
  * The vaults a backup belongs in.
  * @param schedule key of the schedule it was made under; null = not known, and then any of its tier counts
  * @param present vaults that have it

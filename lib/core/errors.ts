@@ -219,6 +219,12 @@ export class PartlyDone extends HoldfastError {
   override readonly exit = EXIT.partly;
 }
 
+/** It lies in an archive class: nothing can be read of it before its thaw, which takes hours. */
+export class ThawNeeded extends HoldfastError {
+  readonly code = 'thaw-needed';
+  override readonly exit = EXIT.partly;
+}
+
 /** A restore would overwrite or mix with what is there. */
 export class TargetNotEmpty extends HoldfastError {
   readonly code = 'target-not-empty';

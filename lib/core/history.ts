@@ -151,7 +151,7 @@ export function fold(history: SourceHistory, entry: LedgerEntry): SourceHistory 
       foldProof(history, entry);
       break;
     case 'restore':
-      if (id !== null) history.restore = { at, seconds: details.number('seconds') ?? 0, id };
+      foldRestore(history, entry);
       break;
     case 'pause':
       history.paused = { since: at, until: details.time('until'), reason: details.text('reason') ?? '' };
@@ -269,6 +269,13 @@ function foldProof(history: SourceHistory, entry: LedgerEntry): void {
   const seconds = details.number('seconds') ?? 0;
   history.proof = { id, at, outcome, reason: details.text('reason'), seconds };
   if (outcome === 'proven') history.restore = { at, seconds, id };
+}
+
+/** One that failed, or that only asked for a thaw, was not measured. */
+function foldRestore(history: SourceHistory, entry: LedgerEntry): void {
+  const seconds = detailsOf(entry).number('seconds');
+  const { at, id } = entry;
+  if (id !== null && seconds !== null) history.restore = { at, seconds, id };
 }
 
 function foldAcknowledgement(history: SourceHistory, entry: LedgerEntry): void {

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { PlanInvalid, UsageError } from '#core/errors';
+import { sliceOf, sliceToCopy } from '#core/job-slice';
 import { backupId, sha256Hex } from '#core/manifest';
 import type { LoadedPlan } from '#core/plan-load';
 
@@ -41,10 +42,11 @@ export const startPayload = z.discriminatedUnion(
       attempt: attempt.optional(),
     }),
     z.strictObject({ action: z.literal('retain'), source: name.optional(), dryRun: z.boolean().optional() }),
+    z.strictObject({ action: z.literal('replicate'), source: name, attempt: attempt.optional() }),
     z.strictObject({ action: z.literal('pause'), source: name, reason: words, until: time.optional() }),
     z.strictObject({ action: z.literal('resume'), source: name, reason: words.optional() }),
   ],
-  { error: 'want action: backup, prove, retain, pause or resume' },
+  { error: 'want action: backup, prove, retain, pause, resume or replicate' },
 );
 export type StartPayload = z.output<typeof startPayload>;
 
@@ -55,14 +57,18 @@ export function readStartPayload(payload: unknown): StartPayload {
   throw new UsageError(
     `the payload is not one that start-job knows: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
     {
-      hint: 'send {"action":"backup","source":"NAME"}; actions: backup, prove, retain, pause, resume',
+      hint: 'send {"action":"backup","source":"NAME"}; actions: backup, prove, retain, pause, resume, replicate',
     },
   );
 }
 
+/** What a task can be told to do. */
+export const TASK_JOBS = ['backup', 'prove', 'replicate'] as const;
+export type TaskJob = (typeof TASK_JOBS)[number];
+
 const jobDocument = z.strictObject({
   holdfast: z.literal(1),
-  job: z.enum(['backup', 'prove']),
+  job: z.enum(TASK_JOBS),
   /** Names the run everywhere: in the task, its event, the logs. */
   run: z.string().regex(/^[a-z0-9-]{1,36}$/),
   source: name,
@@ -89,7 +95,8 @@ export type JobDocument = z.output<typeof jobDocument>;
 /**
  * One source, cut out of the plan with everything it names: a task reads nothing else. Deterministic: two launches for
  * one scheduled time send the same bytes, so that ECS knows the second one for what it is.
- * @throws UsageError no such source; PlanInvalid the document would be longer than a task can be told
+ * @throws UsageError no such source, or nothing of it to copy; PlanInvalid the document would be longer than a task can
+ *   be told
  */
 export function jobFor(
   plan: LoadedPlan,
@@ -99,7 +106,7 @@ export function jobFor(
     holdfast: 1 as const,
     ...request,
     run: runId(plan, request),
-    plan: slice(plan, request.source),
+    plan: request.job === 'replicate' ? sliceToCopy(plan, request.source) : sliceOf(plan, request.source),
     planSha256: plan.sha256,
   };
   const bytes = Buffer.byteLength(JSON.stringify(document));
@@ -126,6 +133,11 @@ export function hostOfRun({ run }: Pick<JobDocument, 'run'>): string {
   return `fargate:${run}`;
 }
 
+/** Whether a machine of this name is a task, whose programs are those of its image. */
+export function isTask(host: string): boolean {
+  return host.startsWith('fargate:');
+}
+
 /** For RunTask's `clientToken`: 64 characters, the same for the same document. */
 export function clientToken(document: JobDocument): string {
   return sha256Hex(`${document.job}|${document.source}|${document.run}`);
@@ -148,40 +160,4 @@ export function readJob(text: string): JobDocument {
       },
     );
   return parsed.data;
-}
-
-const KEPT = ['version', 'name', 'timezone', 'encryption', 'cloud'] as const;
-
-function slice(plan: LoadedPlan, source: string): Record<string, z.core.util.JSONType> {
-  const whole = plan.value as Record<string, Record<string, unknown>>;
-  const settings = plan.plan.sources[source];
-  if (!settings || !whole['sources'])
-    throw new UsageError(
-      `no source "${source}" in the plan, want one of ${Object.keys(plan.plan.sources).join(', ')}`,
-      {
-        source,
-      },
-    );
-  const vaults = new Set(settings.schedule.flatMap(({ to }) => to));
-  const tiers = new Set(settings.schedule.flatMap((one) => one.tiers ?? (one.tier === undefined ? [] : [one.tier])));
-  const kept = {
-    ...Object.fromEntries(KEPT.flatMap((key) => (whole[key] === undefined ? [] : [[key, whole[key]]]))),
-    vaults: picked(whole['vaults'], vaults),
-    tiers: picked(whole['tiers'], tiers),
-    sources: picked(whole['sources'], new Set([source])),
-  };
-  return JSON.parse(JSON.stringify(withoutReplicas(kept)));
-}
-
-/** A replica names a vault that the source itself may not know, and is none of the task's business. */
-function withoutReplicas(kept: { vaults: Record<string, unknown> }): unknown {
-  const vaults = Object.entries(kept.vaults).map(([key, vault]) => {
-    const { replica: _replica, ...rest } = vault as Record<string, unknown>;
-    return [key, rest];
-  });
-  return { ...kept, vaults: Object.fromEntries(vaults) };
-}
-
-function picked(all: Record<string, unknown> | undefined, names: ReadonlySet<string>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(all ?? {}).filter(([key]) => names.has(key)));
 }

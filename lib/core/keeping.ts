@@ -1,8 +1,9 @@
+import type { Duration } from '#core/duration';
 import type { Plan } from '#core/plan';
 import type { KeepOptions, ObjectLock } from '#core/ports';
 
 const DAY_MILLISECONDS = 86_400_000;
-const YEAR_MILLISECONDS = 365 * DAY_MILLISECONDS;
+const YEAR_SECONDS = 365 * 86_400;
 
 /**
  * How a vault should keep a backup's objects (DESIGN section 4): the class that is chosen at put, and the lock. `archive`
@@ -37,11 +38,12 @@ export function lockOf(plan: Plan, vault: string, tier: string, expires: Date | 
   const until = expires
     ? expires.getTime() - DAY_MILLISECONDS
     : forever
-      ? now.getTime() + lockForMilliseconds(settings.lockFor?.seconds)
+      ? now.getTime() + lockForSeconds(settings.lockFor) * 1000
       : 0;
   return until > now.getTime() ? { mode: settings.lock, until: new Date(until) } : null;
 }
 
-function lockForMilliseconds(seconds: number | undefined): number {
-  return seconds === undefined || !Number.isFinite(seconds) ? YEAR_MILLISECONDS : seconds * 1000;
+/** How long what is kept for ever is locked, and locked again by retain (`core/lock-renewal`). */
+export function lockForSeconds(lockFor: Duration | undefined): number {
+  return lockFor === undefined || !Number.isFinite(lockFor.seconds) ? YEAR_SECONDS : lockFor.seconds;
 }

@@ -19,7 +19,7 @@ export interface KpiFacts {
   readonly histories: readonly Pick<SourceHistory, 'days'>[];
   /** Of the copies that are missing the oldest; null = there are no copies to make, or nobody could look. */
   readonly lagSeconds: number | null;
-  /** The slowest of the last measured restores and proofs. */
+  /** The slowest of the last measured restores and proofs, with the thaw that would come before it. */
   readonly recoverySeconds: number | null;
 }
 
@@ -51,7 +51,7 @@ export function kpisOf(kpi: Plan['kpi'], facts: KpiFacts, now: Date): Kpi[] {
   };
   seconds('full', stored === 0 ? null : sum((day) => day.fullSeconds) / stored, 'a backup takes on average');
   seconds('lag', facts.lagSeconds, 'the oldest missing copy waits for');
-  seconds('recovery', facts.recoverySeconds, 'the slowest of the last restores took');
+  seconds('recovery', facts.recoverySeconds, 'the slowest restore, as last measured, takes');
   return kpis;
 }
 

@@ -49,6 +49,8 @@ export interface History {
   readonly reason: string | null;
   /** The last measured restore or proof, in seconds. */
   readonly restoreSeconds: number | null;
+  /** What comes before it: the thaw of the newest proven backup where no copy can be read at once, by the plan. 0 = none. */
+  readonly thawSeconds: number;
 }
 
 /** One line about a source, for people. */
@@ -110,11 +112,17 @@ export function judge(
     if (newest.proof === 'unproven' && !byChoice) say('proof', false, `newest backup ${newest.id} is not proven yet`);
   }
   const { rtoSeconds } = objectives;
-  if (rtoSeconds !== null && history.restoreSeconds !== null && history.restoreSeconds > rtoSeconds) {
-    const took = formatTook(history.restoreSeconds);
-    say('rto', true, `the last restore took ${took}, longer than its RTO ${formatSeconds(rtoSeconds)}`);
-  }
+  const { restoreSeconds, thawSeconds } = history;
+  if (rtoSeconds !== null && (restoreSeconds ?? 0) + thawSeconds > rtoSeconds)
+    say('rto', true, `${recoveryWords(restoreSeconds, thawSeconds)}, longer than its RTO ${formatSeconds(rtoSeconds)}`);
   return { healthy: !findings.some(({ rings }) => rings), ageSeconds, findings };
+}
+
+function recoveryWords(restoreSeconds: number | null, thawSeconds: number): string {
+  const took = restoreSeconds === null ? '' : `the last restore took ${formatTook(restoreSeconds)}`;
+  if (thawSeconds === 0) return took;
+  const thaw = `the newest proven backup needs a thaw of up to ${formatSeconds(thawSeconds)}`;
+  return took === '' ? thaw : `${thaw}, and ${took}: together`;
 }
 
 function later(a: Date, b: Date | null): Date {

@@ -18,9 +18,12 @@ export function variablesOfSource(plan: Plan, source: string, reads: 'identity' 
   return named(parts, reads === 'identity' ? identityOf(plan) : []);
 }
 
-/** Those that opening the vaults takes: keys of other providers' stores. */
-export function variablesOfVaults(plan: Plan): readonly string[] {
-  return named([plan.vaults], []);
+/**
+ * Those that opening the vaults takes: keys of other providers' stores.
+ * @param only of these alone
+ */
+export function variablesOfVaults(plan: Plan, only?: ReadonlySet<string>): readonly string[] {
+  return named([Object.entries(plan.vaults).filter(([name]) => only?.has(name) ?? true)], []);
 }
 
 /** Those of one severity's channels that a function carries messages to. */

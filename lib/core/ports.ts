@@ -1,10 +1,12 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Telling } from '#core/alert';
+import type { BucketLifecycle, BucketSettings, Seen } from '#core/bucket-settings';
 import type { JobDocument, StartPayload } from '#core/job';
 import type { Identity, Manifest, Probe } from '#core/manifest';
 import type { Metric } from '#core/metrics';
 import type { EngineName, Source } from '#core/plan';
 import type { TaskDetail } from '#core/task-end';
+import type { ArchiveClass, ThawSpeed } from '#core/thaw';
 
 /** Time. Core and jobs never read the machine's clock themselves. */
 export interface Clock {
@@ -113,7 +115,7 @@ export interface RunContext {
   readonly host: string;
 }
 
-/** One line of `holdfast check`. `ok: null` = cannot be proven here (exit 6 material), said but not wrong. */
+/** One line of `holdfast check`. `ok: null` = cannot be proven or looked at here (exit 6 material), said but not wrong. */
 export interface CheckLine {
   readonly name: string;
   readonly ok: boolean | null;
@@ -326,12 +328,47 @@ export interface Vault {
   free(): Promise<number | null>;
   /** Bytes it may hold in all: the plan's `capacity`, else its disk's size; null when unknowable. */
   total?(): Promise<number | null>;
+  /** Where it lies in a bucket. */
+  readonly bucket?: BucketReader;
   /** Where the store itself can end what retention has marked. */
   readonly expiryMarks?: ExpiryMarks;
   /** An address at which anybody who has it can read the object for so long; where the store signs such. */
   link?(key: string, seconds: number): Promise<string>;
   /** Where the store keeps objects in classes and under locks; else `KeepOptions` mean nothing to it. */
   readonly keeping?: Keeping;
+  /** Where the store has classes from which nothing can be read before it was thawed. */
+  readonly archive?: Archive;
+}
+
+/** Throws as a `Vault` does. */
+export interface Archive {
+  /** The objects below `prefix` that lie in such a class; all others can be read at once. Asks for nothing. */
+  archived(prefix: string): Promise<readonly Archived[]>;
+  /** Asks for copies that can be read, which costs money. One that was asked for before stays as it was asked. */
+  thaw(keys: readonly string[], ask: ThawAsk): Promise<void>;
+}
+
+export interface Archived {
+  readonly key: string;
+  readonly bytes: number;
+  readonly class: ArchiveClass;
+  /** `frozen`: nobody has asked for a copy; `thawing`: somebody has; `thawed`: it can be read. */
+  readonly state: 'frozen' | 'thawing' | 'thawed';
+  /** When the thawed copy ends; null = there is none. */
+  readonly until: Date | null;
+}
+
+export interface ThawAsk {
+  readonly speed: ThawSpeed;
+  /** How long the copies can be read. */
+  readonly days: number;
+}
+
+/** How a bucket is set up, changed by nobody. Throws as a `Vault` does, but for what is in `Seen`. */
+export interface BucketReader {
+  /** Asked each time: a rule that somebody switched off must not be counted on. */
+  lifecycle(): Promise<Seen<BucketLifecycle>>;
+  settings(): Promise<BucketSettings>;
 }
 
 export interface Lacking {
@@ -343,6 +380,8 @@ export interface Lacking {
 export interface Keeping {
   /** What of it this store does not do, found out without storing anything. Empty = all is done. */
   lacking(keep: KeepOptions): Promise<readonly Lacking[]>;
+  /** Until when the object is locked; null = it is not. Throws `KeyMissing`, `VaultRefused`. */
+  lockedUntil(key: string): Promise<Date | null>;
   /** Locks objects at least until then; a lock that lasts longer stays. Throws `KeyMissing`, `VaultRefused`. */
   extendLock(keys: readonly string[], lock: ObjectLock): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import { fenced, inlineCode } from '#core/markdown';
 import type { RestorableSource, RunbookKey, RunbookVault } from '#core/runbook';
+import { secretWords } from '#core/runbook-aws';
 import { fetchLine, setVaultLine } from '#core/runbook-steps';
 
 export function keySection(
@@ -12,6 +13,7 @@ export function keySection(
     return '## 3. The key\n\nNone is needed: these backups are not encrypted (`encryption: none`).';
   const parts = ['## 3. The key'];
   if (key.saidToBe !== null) parts.push(`The plan says: ${key.saidToBe}.`);
+  if (key.secret !== null) parts.push(secretWords(key.secret));
   for (const method of ['age', 'gpg'] as const) {
     const of = sealed.filter(({ backup }) => backup.manifest.encryption.method === method);
     if (of.length === 0) continue;

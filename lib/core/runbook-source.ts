@@ -10,6 +10,8 @@ export interface SectionPlace {
   readonly firstOfEngine: boolean;
   readonly setVault: readonly string[];
   readonly fetching: readonly string[];
+  /** What comes before that; null = nothing. */
+  readonly thawing: string | null;
 }
 
 /** One source from the check of its bytes to what is still to do. */
@@ -24,6 +26,7 @@ export function sourceSection(one: RestorableSource, place: SectionPlace): strin
   const parts = [
     `### 4.${place.number} ${source} (${manifest.engine})`,
     `Backup ${manifest.id}, data of ${manifest.snapshotAt}, taken on ${inlineCode(manifest.host)}${address === null ? '' : ` from ${inlineCode(address)}`}. ${seconds === null ? 'Its restore was never measured.' : `Restoring and comparing it took ${formatTook(seconds)}.`}${manifest.point === null ? '' : ` Point: ${inlineCode(manifest.point)}.`}${manifest.reason === null ? '' : ` Reason: ${inlineCode(manifest.reason)}.`}`,
+    ...(place.thawing === null ? [] : [place.thawing]),
     `Are the bytes as they were written? Each line must say \`OK\`:`,
     fenced(
       'sh',

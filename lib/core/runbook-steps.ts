@@ -1,5 +1,6 @@
 import { fenced, inlineCode, plainText } from '#core/markdown';
-import type { RestorableSource, RunbookVault } from '#core/runbook';
+import type { RestorableSource, RunbookBucket, RunbookVault } from '#core/runbook';
+import { regionOf, replicaWords, restorerWords } from '#core/runbook-aws';
 import { shellWord } from '#core/shell';
 
 /** The steps of the runbook that are taken once: tools and vaults. */
@@ -44,6 +45,11 @@ function vaultVariable(name: string): string {
   return `VAULT_${name.replace(/[^A-Za-z0-9]/g, '_').toUpperCase()}`;
 }
 
+/** The one that holds the name of the bucket. */
+export function bucketVariable(name: string, used: readonly RunbookVault[]): string {
+  return (used.length > 1 ? vaultVariable(name) : 'VAULT').replace('VAULT', 'BUCKET');
+}
+
 function fetchName(name: string): string {
   return `fetch_${name.replace(/[^A-Za-z0-9]/g, '_')}`;
 }
@@ -68,6 +74,7 @@ export function fetchLine(
 
 export function vaultSection(used: readonly RunbookVault[], restorable: readonly RestorableSource[]): string {
   const several = used.length > 1;
+  const doors = used.filter(({ bucket }) => bucket?.deployed);
   const parts = used.map((vault) => {
     const sources = restorable.filter(({ backup }) => backup.vault === vault.name).map(({ source }) => source);
     const copies = restorable.filter((one) => one.copies.some((copy) => copy.vault === vault.name));
@@ -75,10 +82,12 @@ export function vaultSection(used: readonly RunbookVault[], restorable: readonly
     const title = several
       ? `### Vault ${plainText(vault.name)}\n\nFor ${sources.join(', ')}${copies.length > 0 ? `; it has proven backups of ${copies.map(({ source }) => source).join(', ')} too` : ''}. `
       : '';
-    return `${title}${vault.bucket ? bucketWords(vault, vault.bucket, variable) : diskWords(vault, variable)}`;
+    return `${title}${vault.bucket ? bucketWords(vault, vault.bucket, variable, vault === doors[0]) : diskWords(vault, variable)}`;
   });
   if (used.filter(({ bucket }) => bucket !== null).length > 1)
-    parts.push('The buckets share the variables `AWS_…`: where they differ, set them anew before each source.');
+    parts.push(
+      'The buckets share the variables `AWS_…`: where they differ, set them anew before each source (`unset AWS_SESSION_TOKEN` for keys without one).',
+    );
   return `## 2. The vault${several ? 's' : ''}\n\n${parts.join('\n\n')}`;
 }
 
@@ -88,43 +97,52 @@ function diskWords(vault: RunbookVault, variable: string): string {
 ${fenced('sh', `export ${variable}=${shellWord(vault.url)}\nls -l "$${variable}/vault.json"`)}`;
 }
 
-function bucketWords(vault: RunbookVault, bucket: NonNullable<RunbookVault['bucket']>, variable: string): string {
-  const { name, prefix, region, endpoint } = bucket;
+/** @param tellsOfRole false: a vault before it has told how the deployment's role is taken on */
+function bucketWords(vault: RunbookVault, bucket: RunbookBucket, variable: string, tellsOfRole: boolean): string {
+  const { prefix, endpoint, deployed } = bucket;
   const fetch = fetchName(vault.name);
+  const named = variable.replace('VAULT', 'BUCKET');
   const below = prefix === '' ? '' : `${prefix}/`;
-  const place = `s3://${name}/${below}`;
+  const place = `s3://$${named}/${below}`;
   const option = endpoint === null ? '' : ` --endpoint-url ${shellWord(endpoint)}`;
   const remote = [
     ':s3',
     `provider=${endpoint === null ? 'AWS' : 'Other'}`,
     'env_auth=true',
-    ...(region === null ? [] : [`region='${region}'`]),
+    "region='$AWS_REGION'",
     ...(endpoint === null ? [] : [`endpoint='${endpoint}'`]),
   ].join(',');
   const base =
-    endpoint === null ? `https://${name}.s3.$AWS_REGION.amazonaws.com` : `${endpoint.replace(/\/+$/, '')}/${name}`;
-  return `It is ${inlineCode(vault.url)}${endpoint === null ? '' : ` at ${inlineCode(endpoint)}`}. You need credentials that may list and read it; its owner gives out new ones.
+    endpoint === null ? `https://$${named}.s3.$AWS_REGION.amazonaws.com` : `${endpoint.replace(/\/+$/, '')}/$${named}`;
+  return `It is ${inlineCode(vault.url)}${endpoint === null ? '' : ` at ${inlineCode(endpoint)}`}. ${
+    deployed === null
+      ? 'You need credentials that may list and read it; its owner gives out new ones.'
+      : tellsOfRole
+        ? restorerWords(bucket, deployed)
+        : `The same role, ${inlineCode(deployed.restorer)}, may list and read it.`
+  }
 
 ${fenced(
   'sh',
   `export AWS_ACCESS_KEY_ID="\${AWS_ACCESS_KEY_ID:-}"
 export AWS_SECRET_ACCESS_KEY="\${AWS_SECRET_ACCESS_KEY:-}"
-export AWS_REGION=${shellWord(region ?? 'us-east-1')}
+export AWS_REGION=${regionOf(bucket)}
+export ${named}=${shellWord(bucket.name)}
 export ${variable}="$HOME/vault-${vault.name}"
 mkdir -p "$${variable}"`,
 )}
-
+${deployed?.replica ? `\n${replicaWords(bucket, deployed.replica, named)}\n` : ''}
 The lines below fetch only the backups on this page. Take **one** of these three ways; each defines \`${fetch}\`, which later steps call with a folder and its files.
 
 With the AWS command line (\`apt-get install -y awscli\`):
 
-${fenced('sh', `${fetch}() { aws s3 sync --region "$AWS_REGION"${option} ${quotedBefore(place)}$1" "$${variable}/$1"; }`)}
+${fenced('sh', `${fetch}() { aws s3 sync --region "$AWS_REGION"${option} "${place}$1" "$${variable}/$1"; }`)}
 
 With rclone (\`apt-get install -y rclone\`):
 
-${fenced('sh', `${fetch}() { rclone copy ${quotedBefore(`${remote}:${name}/${below}`)}$1" "$${variable}/$1"; }`)}
+${fenced('sh', `${fetch}() { rclone copy ${quotedBefore(`${remote}:$${named}/${below}`)}$1" "$${variable}/$1"; }`)}
 
-With curl 7.75 or newer (\`apt-get install -y curl ca-certificates\`; not with credentials that have a session token):
+With curl 7.75 or newer, 7.88 where the credentials have a session token (\`apt-get install -y curl ca-certificates\`):
 
 ${fenced(
   'sh',
@@ -133,17 +151,19 @@ ${fenced(
   shift
   mkdir -p "$${variable}/$folder"
   for name; do
-    printf 'user = "%s:%s"\\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
-      curl -fsS -K - --retry 5 --aws-sigv4 "aws:amz:$AWS_REGION:s3" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \\
-        -o "$${variable}/$folder/$name" ${quotedBefore(`${base}/${below}`, true)}$folder/$name" || return 1
+    {
+      printf 'user = "%s:%s"\\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
+      [ -z "\${AWS_SESSION_TOKEN:-}" ] || printf 'header = "x-amz-security-token: %s"\\n' "$AWS_SESSION_TOKEN"
+    } | curl -fsS -K - --retry 5 --aws-sigv4 "aws:amz:$AWS_REGION:s3" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \\
+      -o "$${variable}/$folder/$name" ${quotedBefore(`${base}/${below}`)}$folder/$name" || return 1
   done
 }`,
 )}`;
 }
 
-/** The beginning of a double-quoted word, to be gone on with `$1"`. */
-function quotedBefore(text: string, keepsVariables = false): string {
-  return `"${text.replace(keepsVariables ? /["\\`]/g : /["\\`$]/g, '\\$&')}`;
+/** The beginning of a double-quoted word with variables in it, to be gone on with `$1"`. */
+function quotedBefore(text: string): string {
+  return `"${text.replace(/["\\`]/g, '\\$&')}`;
 }
 
 function unique(items: readonly string[]): string[] {

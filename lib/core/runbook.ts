@@ -1,13 +1,15 @@
-import { formatTook } from '#core/duration';
+import { formatSeconds, formatTook } from '#core/duration';
 import type { EngineGuide } from '#core/engine-guide';
 import type { Manifest } from '#core/manifest';
 import { fenced, inlineCode, markdownTable, plainText } from '#core/markdown';
 import type { ProofState } from '#core/proof';
 import { keySection } from '#core/runbook-key';
 import { sourceSection } from '#core/runbook-source';
-import { fetchLine, setVaultLine, toolsSection, vaultSection } from '#core/runbook-steps';
+import { bucketVariable, fetchLine, setVaultLine, toolsSection, vaultSection } from '#core/runbook-steps';
+import { thawWords } from '#core/runbook-thaw';
 import { shellWord } from '#core/shell';
 import { formatBytes } from '#core/size';
+import type { ArchivedByPlan } from '#core/thaw';
 
 /**
  * `RUNBOOK.md`: the page of the worst day. Facts in, Markdown out; the same facts give the same page. Blocks marked `sh`
@@ -37,6 +39,8 @@ export interface RunbookKey {
   readonly saidToBe: string | null;
   /** Public keys of the plan, as it has them. */
   readonly recipients: readonly string[];
+  /** Secret of Secrets Manager that a deployment in AWS keeps it in; null = there is none. */
+  readonly secret: { readonly name: string; readonly region: string } | null;
 }
 
 export interface RunbookVault {
@@ -50,9 +54,25 @@ export interface RunbookVault {
     readonly prefix: string;
     readonly region: string | null;
     readonly endpoint: string | null;
+    /** Null: no deployment in AWS has made anything around it. */
+    readonly deployed: RunbookDeployment | null;
   } | null;
   /** Why it could not be read when the page was written; null when it was. */
   readonly problem: string | null;
+}
+
+export type RunbookBucket = NonNullable<RunbookVault['bucket']>;
+
+/** What `cloud:` of the plan has made for people who restore from a bucket. */
+export interface RunbookDeployment {
+  /** Name of the read-only role. */
+  readonly restorer: string;
+  /** Null: the plan does not say which. */
+  readonly account: string | null;
+  /** ARNs of who may take the role on; none = whoever may assume roles in the account. */
+  readonly restorers: readonly string[];
+  /** The bucket that S3 copies this one to; account null = the same. */
+  readonly replica: { readonly bucket: string; readonly region: string; readonly account: string | null } | null;
 }
 
 export interface RunbookSource {
@@ -77,6 +97,8 @@ export interface RunbookBackup {
   /** What its newest proof took. */
   readonly seconds: number | null;
   readonly guide: EngineGuide;
+  /** When the plan has it moved to an archive class; null = never. */
+  readonly archived: ArchivedByPlan | null;
 }
 
 /** A source that can be restored from the page. */
@@ -129,7 +151,7 @@ function whatThereIs(facts: RunbookFacts, restorable: readonly RestorableSource[
       manifest.engine,
       `${manifest.id}${proven ? '' : ' (**unproven by choice**)'}`,
       manifest.snapshotAt,
-      seconds === null ? 'never measured' : formatTook(seconds),
+      `${seconds === null ? 'never measured' : formatTook(seconds)}${thawCell(facts.writtenAt, backup)}`,
       formatBytes(storedBytes(manifest)),
       formatBytes(plainBytes(manifest)),
       inlineCode(vault),
@@ -142,6 +164,12 @@ function whatThereIs(facts: RunbookFacts, restorable: readonly RestorableSource[
 ${markdownTable(['source', 'kind', 'newest proven backup', 'its data is of', 'restored and compared in', 'stored', 'unpacked', 'vault'], rows)}
 
 What came after "its data is of" is not in these backups. All together: ${formatBytes(sum(({ backup }) => storedBytes(backup.manifest)))} to read, ${formatBytes(sum(({ backup }) => plainBytes(backup.manifest)))} unpacked (have twice that free), ${measured} measured by the last proofs on ${hostsOf(restorable)}.`;
+}
+
+function thawCell(now: Date, { archived }: RunbookBackup): string {
+  if (!archived) return '';
+  const when = archived.from <= now ? '' : `from ${archived.from.toISOString().slice(0, 10)} on `;
+  return `, ${when}after a thaw of up to ${formatSeconds(archived.seconds)}`;
 }
 
 function hostsOf(restorable: readonly RestorableSource[]): string {
@@ -164,6 +192,7 @@ function restoring(
       firstOfEngine: first,
       setVault: setVaultLine(one, used),
       fetching: fetchLine(one, used, null),
+      thawing: thawWords(one, used),
     });
   });
   const page = facts.inVault === null ? 'this page' : `\`${RUNBOOK_KEY}\``;
@@ -179,7 +208,8 @@ ${sections.join('\n\n')}`;
 function withHoldfast(restorable: readonly RestorableSource[], used: readonly RunbookVault[]): string {
   const [first] = restorable as readonly [RestorableSource, ...RestorableSource[]];
   const vault = used.find(({ name }) => name === first.backup.vault) ?? used[0];
-  const address = vault?.bucket ? shellWord(vault.url) : '"$VAULT"';
+  const below = vault?.bucket?.prefix ? `/${vault.bucket.prefix}` : '';
+  const address = vault?.bucket ? `"s3://$${bucketVariable(vault.name, used)}${below}"` : '"$VAULT"';
   const endpoint = vault?.bucket?.endpoint ? `export AWS_ENDPOINT_URL=${shellWord(vault.bucket.endpoint)}\n` : '';
   return `## 5. With Holdfast instead, if it can be had
 

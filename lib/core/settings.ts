@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { UsageError } from '#core/errors';
+import type { TaskJob } from '#core/job';
 
 /** The environment of each host of a deployment: its names, for the stack that writes them and the code that reads them. */
 
@@ -34,7 +35,7 @@ export const SETTINGS = {
     HOLDFAST_CLUSTER: z.string().min(1),
   }),
   retain: z.object({ ...common }),
-  replicate: z.object({ ...common }),
+  replicate: z.object({ ...common, HOLDFAST_START_JOB: z.string().min(1) }),
   'send-alert': z.object({ ...common }),
   worker: z.object({ HOLDFAST_JOB: z.string().min(2), HOLDFAST_SCRATCH: z.string().default('/scratch') }),
 } as const;
@@ -56,13 +57,18 @@ export function readSettings<H extends HostName>(
 }
 
 /** The task definition of a source and a role: RunTask takes its newest revision. */
-export function taskFamily(plan: string, source: string, job: 'backup' | 'prove'): string {
+export function taskFamily(plan: string, source: string, job: TaskJob): string {
   return `${plan}-${source}-${job}`;
 }
 
 /** A host that is a Lambda function, as `aws lambda invoke --function-name` wants it. */
 export function functionName(plan: string, host: Exclude<HostName, 'worker'>): string {
   return `${plan}-${host}`;
+}
+
+/** The read-only role that a person takes on to restore. */
+export function restorerName(plan: string): string {
+  return `${plan}-restorer`;
 }
 
 /** Where the tasks' logs are; the stream of a task is `<source>-<job>/worker/<task id>`. */

@@ -15,6 +15,8 @@ export interface VaultFacts {
   readonly free: number | null;
   /** The largest of the newest backups of its sources. */
   readonly newest: { readonly source: string; readonly bytes: number } | null;
+  /** Rules of its bucket that end backups which nobody gave up. Null = not looked at, or no bucket. */
+  readonly endingRules?: readonly string[] | null;
 }
 
 const DEFAULT_STORAGE_ABOVE = 0.8;
@@ -33,7 +35,7 @@ export function vaultConditions(
   now: Date,
 ): Condition[] {
   return [
-    ...vaults.flatMap((vault) => [...away(vault, now), ...full(vault, storageAbove, open, now)]),
+    ...vaults.flatMap((vault) => [...away(vault, now), ...full(vault, storageAbove, open, now), ...ending(vault, now)]),
     ...clock(vaults, now),
   ];
 }
@@ -84,6 +86,21 @@ function* full(vault: VaultFacts, storageAbove: number, open: ReadonlySet<string
     // Room is about to be lacking altogether: nobody should wait for the line's own route.
     severity: 'high',
     next,
+  };
+}
+
+/** I5: what age alone ends, no proof and no hold keeps. */
+function* ending({ name, url, endingRules }: VaultFacts, now: Date): Iterable<Condition> {
+  if (!endingRules?.length) return;
+  yield {
+    key: `ending/${name}`,
+    kind: 'storage',
+    source: null,
+    title: `the bucket of vault ${name} ends backups that nobody gave up`,
+    happened: `${url}: ${endingRules.join(', ')}. Its lifecycle ends objects without asking for the tag holdfast=expired: proven or not, held or not, the newest too.`,
+    since: now,
+    severity: 'critical',
+    next: ['take the rule away, or give it a prefix outside of the vault', 'holdfast check --bucket-rules DIR'],
   };
 }
 

@@ -1,5 +1,6 @@
+import { type CopyRoute, ownRoutes } from '#core/copy-rules';
 import { toEventBridge } from '#core/event-bridge';
-import { engineOf, type Plan, type Source } from '#core/plan';
+import { engineOf, type Plan, type Source, type VaultSettings } from '#core/plan';
 import { type PlanPath, pathText } from '#core/plan-problem';
 import { nextRun, type Timing, timingText } from '#core/schedule';
 
@@ -39,7 +40,9 @@ export function placesOfSources(plan: Plan): readonly Place[] {
  * Nobody there can say anything about them, least of all that they are away.
  */
 export function seenFromAws(plan: Plan): Plan {
-  const vaults = Object.fromEntries(Object.entries(plan.vaults).filter(([, settings]) => 's3' in settings));
+  const buckets = Object.entries(plan.vaults).filter(([, settings]) => 's3' in settings);
+  const names = new Set(buckets.map(([name]) => name));
+  const vaults = Object.fromEntries(buckets.map(([name, settings]) => [name, withoutFarReplica(settings, names)]));
   const sources = Object.entries(plan.sources).flatMap(([name, settings]) => {
     const schedule = settings.schedule.flatMap((one) => {
       const to = one.to.filter((vault) => Object.hasOwn(vaults, vault));
@@ -48,6 +51,24 @@ export function seenFromAws(plan: Plan): Plan {
     return schedule.length === 0 ? [] : [[name, { ...settings, schedule }] as const];
   });
   return { ...plan, vaults, sources: Object.fromEntries(sources) };
+}
+
+/** A replica in a directory is made by the directory's machine. */
+function withoutFarReplica(settings: VaultSettings, names: ReadonlySet<string>): VaultSettings {
+  const { replica, ...rest } = settings;
+  return replica?.vault === undefined || names.has(replica.vault) ? settings : rest;
+}
+
+/**
+ * Sources whose backups AWS has to bring from one bucket into another, with the ways they go: each has a task for what is
+ * too much for a function. Those of `here` too, as their machine may not write where the copies belong. Empty without
+ * `cloud:`, where nothing runs as a task.
+ */
+export function copiedInAws(plan: Plan): ReadonlyMap<string, readonly CopyRoute[]> {
+  if (!plan.cloud) return new Map();
+  const seen = seenFromAws(plan);
+  const routes = Object.keys(seen.sources).map((source) => [source, ownRoutes(seen, source)] as const);
+  return new Map(routes.filter(([, ways]) => ways.length > 0));
 }
 
 /** Whether the source's jobs are this machine's: those of the others `serve` and `schedule` skip. */
@@ -123,13 +144,15 @@ function named(places: readonly Place[]): string {
 }
 
 function* identityProblems(plan: Plan, places: readonly Place[]): Iterable<CloudProblem> {
-  const identity = plan.encryption === 'none' ? undefined : plan.encryption.identity;
-  const proven = places.filter(({ source }) => plan.sources[source]?.prove !== 'never').map(({ source }) => source);
-  if (!identity || !('file' in identity) || proven.length === 0) return;
-  const path = ['encryption', 'identity', 'file'];
+  if (plan.encryption === 'none') return;
+  const { identity } = plan.encryption;
+  const proven = places.filter(({ source }) => plan.sources[source]?.prove !== 'never');
+  if (proven.length === 0 || (identity && !('file' in identity))) return;
+  const path = ['encryption', 'identity', ...(identity ? ['file'] : [])];
+  const what = identity ? 'a key file is out of a task’s reach' : 'got nothing, and no backup can be proven without it';
   yield {
     path,
-    message: `${pathText(path)}: a key file is out of a task’s reach, and ${proven.join(', ')} ${proven.length === 1 ? 'runs' : 'run'} in the cloud`,
+    message: `${pathText(path)}: ${what}, and ${named(proven)} in the cloud`,
     hint: 'write identity: { env: HOLDFAST_IDENTITY }: in AWS it comes from the secret of that name; or runs: here',
   };
 }

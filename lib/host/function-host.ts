@@ -27,20 +27,24 @@ export interface Invocation<H extends FunctionName> {
   readonly requestId: string;
   readonly log: Log;
   readonly world: JobEnvironment;
+  /** When `world.run.signal` fires. */
+  readonly until: Date;
 }
 
 /** Before Lambda's own end of an invocation: time enough to give leases back. */
-const FAREWELL_MILLISECONDS = 5000;
+const FAREWELL_SECONDS = 5;
 
 /**
  * A Lambda handler: its environment and the plan beside its bundle are read at the first call, so that importing it
  * needs nothing but its own file.
  * @param bundle where the bundle and the plan lie: `import.meta.dirname`
+ * @param options `farewellSeconds`: what it takes to end well, once it was told to
  */
 export function functionHost<H extends FunctionName>(
   host: H,
   bundle: string,
   act: (invocation: Invocation<H>) => Promise<unknown>,
+  { farewellSeconds = FAREWELL_SECONDS }: { readonly farewellSeconds?: number } = {},
 ): (event: unknown, context: Context) => Promise<unknown> {
   const logger = new Logger({ serviceName: host });
   const log: Log = {
@@ -54,7 +58,8 @@ export function functionHost<H extends FunctionName>(
     kept ??= read(host, bundle);
     const { plan, settings, secrets } = kept;
     const { awsRequestId: requestId } = context;
-    const milliseconds = Math.max(1000, context.getRemainingTimeInMillis() - FAREWELL_MILLISECONDS);
+    const milliseconds = Math.max(1000, context.getRemainingTimeInMillis() - farewellSeconds * 1000);
+    const until = new Date(Date.now() + milliseconds);
     const world = await openFunctionWorld(plan, {
       name: functionName(plan.plan.name, host),
       requestId,
@@ -64,7 +69,7 @@ export function functionHost<H extends FunctionName>(
       messenger: messengerOf(settings, plan),
     });
     try {
-      return await act({ event, plan, settings, secrets, requestId, log: world.run.log, world });
+      return await act({ event, plan, settings, secrets, requestId, log: world.run.log, world, until });
     } catch (error) {
       const clean = error instanceof Error ? error : new Error(String(error));
       logger.error(world.redact(clean.message), {

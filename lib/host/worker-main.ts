@@ -1,5 +1,5 @@
 import { Cancelled, EXIT, type ExitCode, HoldfastError, messageOf } from '#core/errors';
-import { hostOfRun, type JobDocument, readJob } from '#core/job';
+import { hostOfRun, type JobDocument, readJob, type TaskJob } from '#core/job';
 import type { Log } from '#core/ports';
 import { readSettings } from '#core/settings';
 import { openWorkerWorld, type WorkerWorld } from '#host/worker-world';
@@ -9,6 +9,7 @@ import { findBackup } from '#jobs/catalog';
 import { vaultsOf } from '#jobs/home';
 import { proveOne } from '#jobs/prove-one';
 import { recordFailure } from '#jobs/record-failure';
+import { replicate } from '#jobs/replicate';
 import { isEndOf, traceOf } from '#jobs/run-trace';
 
 /** ECS kills a task 120 s after it told it to stop: what has not ended well by then ends at once. */
@@ -56,7 +57,7 @@ export async function runWorker(environment: Environment, host: Host): Promise<E
     const world = await openWorkerWorld(document, machine);
     try {
       log.info(`${document.job} of ${document.source}, deadline ${document.deadline}`);
-      return document.job === 'backup' ? await backUp(document, world, say) : await prove(document, world, say);
+      return await WORK[document.job](document, world, say);
     } finally {
       await world.close();
     }
@@ -68,6 +69,12 @@ export async function runWorker(environment: Environment, host: Host): Promise<E
 }
 
 type Say = (level: string, message: string, more?: object) => void;
+
+const WORK: Readonly<Record<TaskJob, (document: JobDocument, world: WorkerWorld, say: Say) => Promise<ExitCode>>> = {
+  backup: backUp,
+  prove,
+  replicate: copy,
+};
 
 async function backUp(document: JobDocument, world: WorkerWorld, say: Say): Promise<ExitCode> {
   const { source, tier, point, reason, trigger } = document;
@@ -118,6 +125,22 @@ async function prove(document: JobDocument, world: WorkerWorld, say: Say): Promi
   if (error) say('error', error.message, { code: error.code, hint: error.hint });
   say('info', `${source}: ${proof.id} ${result}`, { id: proof.id, seconds, reason: proof.reason });
   return error?.exit ?? EXIT.done;
+}
+
+async function copy({ source }: JobDocument, world: WorkerWorld, say: Say): Promise<ExitCode> {
+  const done = await replicate({ sources: [source], from: null, to: null, dryRun: false }, world);
+  for (const line of [...done.warnings, ...done.differences]) say('warn', line);
+  for (const { id, from, to, status, bytes, seconds, error } of done.copies)
+    say(error ? 'error' : 'info', `${source}: ${id} ${from} → ${to} ${status}${error ? `: ${error.message}` : ''}`, {
+      id,
+      bytes,
+      seconds,
+    });
+  const { error, copies, proofs, exit } = done;
+  if (error) say('error', error.message, { code: error.code, hint: error.hint });
+  const copied = copies.filter(({ status }) => status === 'copied').length;
+  say('info', `${source}: ${copied} of ${copies.length} copied`, { proofs, exit });
+  return exit;
 }
 
 /** The vault that has it: not always the first, as a night's backup goes where there is room. */

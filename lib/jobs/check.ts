@@ -1,11 +1,12 @@
 import { withReplicas } from '#core/copy-rules';
-import { HoldfastError, KeyExists, messageOf, VaultMissing } from '#core/errors';
+import { HoldfastError, KeyExists, messageOf, VaultForeign, VaultMissing } from '#core/errors';
 import { isoTime } from '#core/manifest';
 import { type Support, support } from '#core/plan-support';
-import type { CheckLine, SourceRef, Vault } from '#core/ports';
+import type { CheckLine, SourceFacts, SourceRef, Vault } from '#core/ports';
 import { nextRun } from '#core/schedule';
 import { formatBytes } from '#core/size';
 import { sourcesIn } from '#jobs/catalog';
+import { checkBuckets, type LiveBucket } from '#jobs/check-buckets';
 import { checkCloud } from '#jobs/check-cloud';
 import { checkCopies } from '#jobs/check-copies';
 import type { JobEnvironment } from '#jobs/environment';
@@ -20,6 +21,8 @@ export interface CheckRequest {
   /** Write `vault.json` where there is none yet. `id` for each new vault comes from the host. */
   readonly create: boolean;
   newVaultId(): string;
+  /** Told of each bucket as it was found. */
+  onBucket?(live: LiveBucket): void;
 }
 
 /**
@@ -36,13 +39,16 @@ export async function* check(request: CheckRequest, environment: JobEnvironment)
   yield* checkKeys(environment);
 
   let estimate = 0;
+  const versions = new Map<string, string>();
   for (const name of request.sources) {
     const source = environment.source(name);
     const needed = support(plan, name, 'check');
     yield* notThereYet(name, needed);
     if (needed.refusals.length > 0) continue;
     yield* checkSource(source, environment);
-    estimate += await sizeOf(source, environment);
+    const facts = await factsOf(source, environment);
+    estimate += facts?.bytes ?? 0;
+    if (facts) versions.set(name, facts.version);
     for (const schedule of source.settings.schedule) {
       const text = schedule.cron ?? `every ${schedule.every?.text}`;
       const next = nextRun(schedule, plan.timezone, environment.run.clock.now());
@@ -56,10 +62,12 @@ export async function* check(request: CheckRequest, environment: JobEnvironment)
   // One that nothing is written to by itself is made all the same: `replicate --to` may.
   const isAll = request.create && Object.keys(plan.sources).every((name) => request.sources.includes(name));
   const used = withReplicas(plan, isAll ? [...named, ...Object.keys(plan.vaults)] : named);
-  for (const name of used) yield* checkVault(name, estimate, request, environment);
+  const answering: string[] = [];
+  for (const name of used) if (yield* checkVault(name, estimate, request, environment)) answering.push(name);
   yield* checkCopies(request.sources, environment);
+  yield* checkBuckets(answering, environment, request.onBucket);
   yield* checkChannels(plan, environment.run);
-  yield* checkCloud(environment.plan);
+  yield* checkCloud(environment.plan, versions);
 }
 
 async function* checkKeys(environment: JobEnvironment): AsyncGenerator<CheckLine> {
@@ -110,29 +118,32 @@ async function* checkSource(source: SourceRef, environment: JobEnvironment): Asy
   }
 }
 
-/** 0 when the source does not tell or does not answer; its own check line says why. */
-async function sizeOf(source: SourceRef, environment: JobEnvironment): Promise<number> {
+/** Null when the source does not answer; its own check line says why. */
+async function factsOf(source: SourceRef, environment: JobEnvironment): Promise<SourceFacts | null> {
   try {
-    return (await environment.engine(source).inspect(source, environment.run)).bytes ?? 0;
+    return await environment.engine(source).inspect(source, environment.run);
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
-    return 0;
+    return null;
   }
 }
 
+/** @returns whether its store answers and knows these credentials, whatever else is wrong */
 async function* checkVault(
   name: string,
   estimate: number,
   request: CheckRequest,
   environment: JobEnvironment,
-): AsyncGenerator<CheckLine> {
+): AsyncGenerator<CheckLine, boolean> {
   const label = `vault ${name}`;
+  let answers = false;
   const { plan, run } = environment;
   let vault: Vault;
   try {
     vault = environment.vault(name);
     if (request.create) await createIfMissing(vault, request, environment);
     const identity = await readVaultIdentity(vault, plan.plan.name);
+    answers = true;
     yield good(label, `${vault.url}: vault ${identity.id} of plan ${identity.plan}`);
     await verifyCreateOnly(vault);
     yield good(label, 'refuses to overwrite what is there');
@@ -164,7 +175,9 @@ async function* checkVault(
       };
   } catch (error) {
     yield bad(label, error);
+    return answers || error instanceof VaultMissing || error instanceof VaultForeign;
   }
+  return answers;
 }
 
 async function createIfMissing(vault: Vault, request: CheckRequest, environment: JobEnvironment): Promise<void> {

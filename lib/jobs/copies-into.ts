@@ -1,5 +1,5 @@
 import type { CopyRoute } from '#core/copy-rules';
-import { Busy, Cancelled, Disproven, HoldfastError, KeyMissing, RecordInvalid } from '#core/errors';
+import { Busy, Cancelled, Disproven, HoldfastError, KeyMissing, RecordInvalid, ThawNeeded } from '#core/errors';
 import type { Vault } from '#core/ports';
 import { type BackupRun, briefly } from '#jobs/backup-run';
 import type { CopyState, CopySurvey, MissingCopy } from '#jobs/copies';
@@ -33,6 +33,29 @@ export interface Target {
   readonly to: string;
 }
 
+/** Of a host whose time is short: what may still begin. What did not is missing as before, and nothing is told of it. */
+export interface CopyTime {
+  /** True: it begins now. */
+  begin(copy: MissingCopy): boolean;
+  /** However it ended. */
+  ended(copy: MissingCopy): void;
+}
+
+/**
+ * Those that a run is making this minute: while it holds the source's lease in a vault it copies what it makes into it by
+ * itself, and two at one key would collide.
+ */
+export async function underWay(
+  { source, to }: Target,
+  missing: readonly MissingCopy[],
+  { vault, isGone }: JobEnvironment,
+): Promise<ReadonlySet<MissingCopy>> {
+  if (missing.length === 0) return new Set();
+  const held = await openLease(vault(to), { source, job: 'backup' }, isGone);
+  if (!held?.alive) return new Set();
+  return new Set(missing.filter(({ manifest }) => held.since === null || new Date(manifest.startedAt) >= held.since));
+}
+
 /** All copies of one source into one vault. */
 export class CopiesInto {
   readonly copies: CopyRun[] = [];
@@ -44,17 +67,25 @@ export class CopiesInto {
   readonly #survey: CopySurvey;
   readonly #environment: JobEnvironment;
   readonly #to: Vault;
+  readonly #time: CopyTime | null;
   readonly #done = new Set<string>();
   /** Copied, and the ledger does not say so yet. */
   readonly #untold = new Set<string>();
   #line: Promise<void> = Promise.resolve();
 
-  constructor(target: Target, states: readonly CopyState[], survey: CopySurvey, environment: JobEnvironment) {
+  constructor(
+    target: Target,
+    states: readonly CopyState[],
+    survey: CopySurvey,
+    environment: JobEnvironment,
+    time: CopyTime | null = null,
+  ) {
     this.#target = target;
     this.#states = states;
     this.#survey = survey;
     this.#environment = environment;
     this.#to = environment.vault(target.to);
+    this.#time = time;
   }
 
   planned(): CopyRun[] {
@@ -112,17 +143,10 @@ export class CopiesInto {
     return this.#states.map(({ route }) => route);
   }
 
-  /** A run that holds the source's lease in this vault copies what it makes here by itself: two at one key would collide. */
   async #withoutThoseUnderWay(missing: readonly MissingCopy[]): Promise<MissingCopy[]> {
-    if (missing.length === 0) return [];
-    const { source } = this.#target;
-    const held = await openLease(this.#to, { source, job: 'backup' }, this.#environment.isGone);
-    if (!held?.alive) return [...missing];
-    const isUnderWay = ({ manifest }: MissingCopy): boolean =>
-      held.since === null || new Date(manifest.startedAt) >= held.since;
-    for (const copy of missing.filter(isUnderWay))
-      this.copies.push(this.#ran(copy, copy.from[0] as string, 'waiting', 0, null));
-    return missing.filter((copy) => !isUnderWay(copy));
+    const waiting = await underWay(this.#target, missing, this.#environment);
+    for (const copy of waiting) this.copies.push(this.#ran(copy, copy.from[0] as string, 'waiting', 0, null));
+    return missing.filter((copy) => !waiting.has(copy));
   }
 
   async #copyAll(missing: readonly MissingCopy[], lease: Lease): Promise<void> {
@@ -138,7 +162,9 @@ export class CopiesInto {
     const others = missing.filter(({ manifest }) => manifest.base !== null);
     for (const group of [fulls, others])
       await inTurns(group, concurrent, async (copy) => {
-        if (!run.signal.aborted && !lease.lost.aborted) await this.#copyOne(copy, lease);
+        if (run.signal.aborted || lease.lost.aborted) return;
+        if (this.#time === null) await this.#copyOne(copy, lease);
+        else await this.#copyInTime(copy, lease, this.#time);
       });
     if (lease.lost.aborted) throw lease.lost.reason;
   }
@@ -163,11 +189,25 @@ export class CopiesInto {
     }
   }
 
-  #refuseWithoutBase({ manifest, source, id }: MissingCopy): void {
-    const { base } = manifest;
+  async #copyInTime(copy: MissingCopy, lease: Lease, time: CopyTime): Promise<void> {
+    // Its full had no time, or failed: it is left with it.
+    if (this.#lacksBase(copy) || !time.begin(copy)) return;
+    try {
+      await this.#copyOne(copy, lease);
+    } finally {
+      time.ended(copy);
+    }
+  }
+
+  #lacksBase({ manifest: { base }, source }: MissingCopy): boolean {
+    return base !== null && !this.#done.has(base) && !this.#survey.holds(source, this.#target.to, base);
+  }
+
+  #refuseWithoutBase(copy: MissingCopy): void {
+    if (!this.#lacksBase(copy)) return;
+    const { manifest, source, id } = copy;
     const { to } = this.#target;
-    if (base === null || this.#done.has(base) || this.#survey.holds(source, to, base)) return;
-    throw new KeyMissing(`${id} needs the full ${base}, which is not in ${to}`, {
+    throw new KeyMissing(`${id} needs the full ${manifest.base}, which is not in ${to}`, {
       hint: `holdfast replicate ${source} --to ${to}`,
     });
   }
@@ -180,7 +220,7 @@ export class CopiesInto {
         await this.#patiently(copy, this.#environment.vault(name), lease);
         return name;
       } catch (error) {
-        const isOfSource = [Disproven, KeyMissing, RecordInvalid].some((kind) => error instanceof kind);
+        const isOfSource = [Disproven, KeyMissing, RecordInvalid, ThawNeeded].some((kind) => error instanceof kind);
         if (!isOfSource || index + 1 === copy.from.length) throw error;
         this.warnings.add(`${copy.id} is not copied from ${name}: ${(error as HoldfastError).message}`);
       }

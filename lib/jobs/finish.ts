@@ -5,9 +5,11 @@ import type { Manifest } from '#core/manifest';
 import type { Metric } from '#core/metrics';
 import type { Invoker, MetricSink, Notes, Vault } from '#core/ports';
 import { provesAtOnce, stateOf } from '#core/proof';
+import { workerLogGroup } from '#core/settings';
 import { endOf, jobTextOf, type TaskDetail, type TaskEnd } from '#core/task-end';
 import { outcomesOf } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
+import { answeringVault } from '#jobs/home';
 import { recordFailure } from '#jobs/record-failure';
 import { isEndOf, type RunTrace, traceOf } from '#jobs/run-trace';
 import { watch } from '#jobs/watch';
@@ -25,7 +27,16 @@ export interface FinishPorts {
 /** What became of a task that ended. */
 export interface Finished {
   /** `ignored`: not ended, or no task of this plan. */
-  readonly outcome: 'ignored' | 'backup' | 'unchanged' | 'failed' | 'busy' | 'proven' | 'not proven';
+  readonly outcome:
+    | 'ignored'
+    | 'backup'
+    | 'unchanged'
+    | 'failed'
+    | 'busy'
+    | 'proven'
+    | 'not proven'
+    | 'copied'
+    | 'not copied';
   readonly run: string | null;
   readonly source: string | null;
   readonly id: string | null;
@@ -64,13 +75,8 @@ export async function finishTask(
   if (detail.lastStatus !== 'STOPPED' || text === null)
     return { outcome: 'ignored', run: null, source: null, id: null, words: null, again: false };
   const document = readJob(text);
-  const trace = await traceOf(document, beganAt(detail, document), environment);
-  const end = endOf(detail);
-  const seen =
-    document.job === 'backup'
-      ? await finishBackup(document, end, detail, trace, ports, environment)
-      : await finishProof(document, end, detail, trace, ports, environment);
-  const again = !(await claimed(document, trace.home));
+  const { home, seen } = await seenTo(document, detail, ports, environment);
+  const again = !(await claimed(document, home));
   const finished = { run: document.run, source: document.source, ...seen.finished, again };
   if (again) return finished;
   await ports.metrics.write(seen.metrics);
@@ -81,6 +87,48 @@ export async function finishTask(
 interface Seen {
   readonly finished: Pick<Finished, 'outcome' | 'id' | 'words'>;
   readonly metrics: readonly Metric[];
+}
+
+async function seenTo(
+  document: JobDocument,
+  detail: TaskDetail,
+  ports: FinishPorts,
+  environment: JobEnvironment,
+): Promise<{ readonly home: Vault; readonly seen: Seen }> {
+  const end = endOf(detail);
+  if (document.job === 'replicate') {
+    const home = await answeringVault(document.source, environment);
+    return { home, seen: finishCopies(document, end, detail, environment) };
+  }
+  const trace = await traceOf(document, beganAt(detail, document), environment);
+  const seen =
+    document.job === 'backup'
+      ? await finishBackup(document, end, detail, trace, ports, environment)
+      : await finishProof(document, end, detail, trace, ports, environment);
+  return { home: trace.home, seen };
+}
+
+/**
+ * No run of the source: whatever became of it, no ledger says that a backup failed, no figure counts it, nothing is proven.
+ * What is still missing is found by the next look of `replicate`, and rings by its lag.
+ */
+function finishCopies(
+  { source }: JobDocument,
+  end: TaskEnd,
+  { taskArn, containers }: TaskDetail,
+  { run, plan: { plan } }: JobEnvironment,
+): Seen {
+  if (end.ok) return { finished: { outcome: 'copied', id: null, words: null }, metrics: [] };
+  const exit = containers.find(({ exitCode }) => exitCode !== undefined)?.exitCode;
+  if (exit === EXIT.busy)
+    return { finished: { outcome: 'busy', id: null, words: 'another run copies the source' }, metrics: [] };
+  const words =
+    exit === EXIT.partly ? 'not all of it could be copied; the task’s log says why' : (end.reason as string);
+  const stream = `${source}-replicate/worker/${taskArn.split('/').at(-1)}`;
+  run.log.warn(
+    `replicate of ${source}: ${words}: aws logs tail ${workerLogGroup(plan.name)} --log-stream-names ${stream}`,
+  );
+  return { finished: { outcome: 'not copied', id: null, words }, metrics: [] };
 }
 
 async function finishBackup(
@@ -149,7 +197,8 @@ async function finishProof(
   const words = typeof reason === 'string' ? reason : (end.reason ?? 'the task ended well, and left no proof');
   return {
     finished: { outcome: 'not proven', id, words: entry ? `${entry.details['outcome']}: ${words}` : words },
-    metrics: [{ metric: 'proofFailed', value: 1, dimensions }],
+    // What lies in an archive class was not tried at all (`prove-archived`), and rings nobody.
+    metrics: entry?.details['archived'] === true ? [] : [{ metric: 'proofFailed', value: 1, dimensions }],
   };
 }
 

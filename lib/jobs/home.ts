@@ -22,6 +22,25 @@ export async function homeVault(source: string, asked: string | null, environmen
   );
 }
 
+/**
+ * The first vault of a source that answers.
+ * @throws HoldfastError none does: the first one's reason
+ */
+export async function answeringVault(source: string, environment: JobEnvironment): Promise<Vault> {
+  const errors: HoldfastError[] = [];
+  for (const name of vaultsOf(source, environment)) {
+    try {
+      const vault = environment.vault(name);
+      await readVaultIdentity(vault, environment.plan.plan.name);
+      return vault;
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      errors.push(error);
+    }
+  }
+  throw errors[0] ?? new UsageError(`no schedule of ${source} names a vault`, { source });
+}
+
 /** Names of the vaults a source's schedules write, the first one first; of all vaults when it left the plan. */
 export function vaultsOf(source: string, { plan: { plan } }: JobEnvironment): string[] {
   const settings = plan.sources[source];

@@ -1,21 +1,22 @@
 import { isAnswered, scheduleKeys } from '#core/due';
-import { BackupMissing, Busy, HoldfastError, UsageError, VariableMissing } from '#core/errors';
-import { type JobDocument, jobFor, type StartPayload } from '#core/job';
+import { BackupMissing, Busy, HoldfastError, UsageError } from '#core/errors';
+import { type JobDocument, jobFor, type StartPayload, type TaskJob } from '#core/job';
 import { isoTime, type Manifest } from '#core/manifest';
 import type { Source } from '#core/plan';
 import { variablesOfSource } from '#core/plan-variables';
 import type { Invoker, Launcher, SecretNames, Vault } from '#core/ports';
 import { type ProofState, stateOf } from '#core/proof';
-import { secretName, workerLogGroup } from '#core/settings';
+import { workerLogGroup } from '#core/settings';
 import { formatBytes } from '#core/size';
 import { placesOfSources } from '#core/where';
 import { findBackup, manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
 import { knownOf } from '#jobs/due-backups';
 import type { JobEnvironment } from '#jobs/environment';
+import { refuseIfHeld, refuseWithoutSecrets } from '#jobs/launch-refusals';
+import { launchReplicate } from '#jobs/launch-replicate';
 import { pause, pauseOf, resume } from '#jobs/pause';
 import { prepareVaults } from '#jobs/prepare-vaults';
 import { recordFailure } from '#jobs/record-failure';
-import { openLease } from '#vault/lease';
 
 /** What starting a job elsewhere needs beside the plan and the vaults. */
 export interface LaunchPorts {
@@ -31,7 +32,7 @@ export interface LaunchPorts {
 export type StartAnswer =
   | {
       readonly ok: true;
-      readonly action: 'backup' | 'prove';
+      readonly action: TaskJob;
       readonly source: string;
       readonly id: string | null;
       readonly run: string;
@@ -57,8 +58,9 @@ export type StartAnswer =
 
 type BackupPayload = Extract<StartPayload, { action: 'backup' }>;
 type ProvePayload = Extract<StartPayload, { action: 'prove' }>;
+type ReplicatePayload = Extract<StartPayload, { action: 'replicate' }>;
 
-/** Past it the watcher ends a task. Longer ones would also hold back the next night's run. */
+/** Past it the watcher ends a task (`jobs/launch-replicate` has its own). Longer ones would also hold back the next night's run. */
 const LIMIT_HOURS = { backup: 6, prove: 12 } as const;
 /** Fargate's largest scratch, and what a task has unless told (`lib/cloud/worker-tasks`). */
 const LARGEST_SCRATCH_GIB = 200;
@@ -82,6 +84,7 @@ export async function start(
   try {
     if (payload.action === 'backup') return await startBackup(payload, ports, environment);
     if (payload.action === 'prove') return await startProof(payload, ports, environment);
+    if (payload.action === 'replicate') return await startCopies(payload, ports, environment);
     return { ok: true, action, source, done: await changeCourse(payload, ports, environment) };
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
@@ -114,7 +117,12 @@ async function startBackup(
     if (isOfSchedule(payload)) return done(payload, `${source} is paused: ${paused}`);
     warnings.push(`${source} is paused: ${paused}; backed up all the same, as somebody asked for it`);
   }
-  await refuseWithoutSecrets(source, 'no identity', ports, environment);
+  await refuseWithoutSecrets(
+    source,
+    variablesOfSource(environment.plan.plan, source, 'no identity'),
+    ports.secrets,
+    environment,
+  );
   const { vaults, warnings: away } = await prepareVaults(source, ports.newVaultId, environment);
   if (schedule !== null && scheduledAt !== null) {
     const { histories } = await knownOf(source, environment);
@@ -158,7 +166,12 @@ async function startProof(
   const { manifest, proof } = id === null ? await newestIn(home, source, scheduledAt) : await named(vaults, source, id);
   if (proof === 'proven' && isOfMachinery(payload)) return done(payload, `${manifest.id} is proven already`);
   const scratchGiB = scratchFor(manifest);
-  await refuseWithoutSecrets(source, 'identity', ports, environment);
+  await refuseWithoutSecrets(
+    source,
+    variablesOfSource(environment.plan.plan, source, 'identity'),
+    ports.secrets,
+    environment,
+  );
   await refuseIfHeld(source, 'prove', vaults, environment);
   const document = jobFor(environment.plan, {
     job: 'prove',
@@ -174,8 +187,17 @@ async function startProof(
   return started(document, await ports.launcher.launch(document, scratchGiB), warnings);
 }
 
+async function startCopies(
+  payload: ReplicatePayload,
+  ports: LaunchPorts,
+  environment: JobEnvironment,
+): Promise<StartAnswer> {
+  const { document, warnings, ...launched } = await launchReplicate(payload, ports, environment);
+  return started(document, launched, warnings);
+}
+
 async function changeCourse(
-  payload: Exclude<StartPayload, BackupPayload | ProvePayload>,
+  payload: Exclude<StartPayload, BackupPayload | ProvePayload | ReplicatePayload>,
   ports: LaunchPorts,
   environment: JobEnvironment,
 ): Promise<string> {
@@ -212,43 +234,6 @@ function unknown(source: string, { plan: { plan } }: JobEnvironment): UsageError
     `no source "${source}" in the plan as it was deployed, want one of ${cloud.map((one) => one.source).join(', ')}`,
     { source, hint: 'after a change of the plan: npx cdk deploy --all' },
   );
-}
-
-/** @throws VariableMissing names each, and how it is given a value */
-async function refuseWithoutSecrets(
-  source: string,
-  reads: 'identity' | 'no identity',
-  { secrets }: LaunchPorts,
-  { plan: { plan } }: JobEnvironment,
-): Promise<void> {
-  const missing = await secrets.withoutValue(variablesOfSource(plan, source, reads));
-  if (missing.length === 0) return;
-  const lines = missing.map(
-    (variable) =>
-      `aws secretsmanager put-secret-value --secret-id ${secretName(plan.name, variable)} --secret-string '…'`,
-  );
-  throw new VariableMissing(`${source} needs ${missing.join(', ')}, and no value was ever put into the secret of it`, {
-    source,
-    hint: lines.join('\n'),
-  });
-}
-
-/** @throws Busy a run that lives holds the source in one of the vaults */
-async function refuseIfHeld(
-  source: string,
-  job: JobDocument['job'],
-  vaults: readonly Vault[],
-  { isGone }: JobEnvironment,
-): Promise<void> {
-  for (const vault of vaults) {
-    const lease = await openLease(vault, { source, job }, isGone);
-    if (!lease?.alive) continue;
-    const since = lease.since === null ? '' : ` since ${isoTime(lease.since)}`;
-    throw new Busy(`${job} of ${source} is under way${since}: lease ${lease.number} in ${vault.name}`, {
-      source,
-      hint: 'wait for it to end',
-    });
-  }
 }
 
 interface Chosen {
@@ -331,7 +316,7 @@ function attemptOf(payload: BackupPayload | ProvePayload, { requestId }: LaunchP
   return payload.attempt ?? (payload.scheduledAt === undefined ? requestId : '0');
 }
 
-function deadlineOf(job: JobDocument['job'], begins: Date): string {
+function deadlineOf(job: keyof typeof LIMIT_HOURS, begins: Date): string {
   return isoTime(new Date(begins.getTime() + LIMIT_HOURS[job] * 3_600_000));
 }
 

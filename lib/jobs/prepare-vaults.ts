@@ -8,6 +8,7 @@ import { createVaultIdentity, readVaultIdentity } from '#vault/identity';
 /**
  * Makes the vaults of a source ready for a run that knows only a piece of the plan: each is ours, and holds the plan.
  * A bucket that the stack made is no vault before the first launch writes its `vault.json`.
+ * @param names other vaults than those that the source's schedules write
  * @returns those that answer, in the plan's order, and why the others do not
  * @throws HoldfastError none answers: the first one's reason
  */
@@ -15,10 +16,11 @@ export async function prepareVaults(
   source: string,
   newVaultId: () => string,
   environment: JobEnvironment,
+  names: Iterable<string> = vaultsOf(source, environment),
 ): Promise<{ readonly vaults: readonly Vault[]; readonly warnings: readonly string[] }> {
   const vaults: Vault[] = [];
   const errors: HoldfastError[] = [];
-  for (const name of vaultsOf(source, environment)) {
+  for (const name of names) {
     try {
       const vault = environment.vault(name);
       await identifyVault(vault, newVaultId, environment);

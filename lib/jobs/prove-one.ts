@@ -4,6 +4,8 @@ import type { JobEnvironment } from '#jobs/environment';
 import { homeVault, vaultsOf } from '#jobs/home';
 import { OpenedBackup } from '#jobs/open-backup';
 import { copiesOf, type ProofRun, proveBackup, proveStored } from '#jobs/prove';
+import { proveArchived } from '#jobs/prove-archived';
+import { readableCopy } from '#jobs/readable-copy';
 
 export interface ProveRequest {
   readonly source: string;
@@ -16,7 +18,8 @@ export interface ProveRequest {
 }
 
 /**
- * One proof of a stored backup, written down in every vault that holds it.
+ * One proof of a stored backup, written down in every vault that holds it. Of one that lies in an archive class the copy
+ * in another vault is taken; without one nothing is tried.
  * @throws BackupMissing there is none; Busy; what the vault throws
  */
 export async function proveOne(request: ProveRequest, environment: JobEnvironment): Promise<ProofRun> {
@@ -28,9 +31,12 @@ export async function proveOne(request: ProveRequest, environment: JobEnvironmen
       source,
       hint: `holdfast backup ${source}`,
     });
-  const backup = new OpenedBackup(manifest, vault, environment);
+  const copy = await readableCopy(manifest, vault, from === null ? environment : null);
+  if (copy.frozen) return withSource(await proveArchived(copy.frozen, stored, environment));
+  if (copy.moved !== null) environment.run.log.info(copy.moved);
+  const backup = new OpenedBackup(manifest, copy.vault, environment);
   if (stored) return withSource(await proveStored(backup, environment));
-  const others = vaultsOf(source, environment).filter((name) => name !== vault.name);
+  const others = vaultsOf(source, environment).filter((name) => name !== copy.vault.name);
   const copies = await copiesOf(
     manifest,
     others.map((name) => environment.vault(name)),

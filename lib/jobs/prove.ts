@@ -30,6 +30,8 @@ export interface ProofRun {
   readonly error: HoldfastError | null;
   /** What went wrong beside the proof and takes nothing from it: RUNBOOK.md could not be written. */
   readonly warnings: readonly string[];
+  /** Nothing was tried: it lies in an archive class. */
+  readonly archived?: true;
 }
 
 /**

@@ -1,6 +1,6 @@
-import { Busy, Cancelled, EXIT, type ExitCode, type HoldfastError } from '#core/errors';
+import { Busy, Cancelled, EXIT, type ExitCode, type HoldfastError, ThawNeeded } from '#core/errors';
 import { type CopyState, type CopySurvey, surveyCopies } from '#jobs/copies';
-import { CopiesInto, type CopyRun, type Target } from '#jobs/copies-into';
+import { CopiesInto, type CopyRun, type CopyTime, type Target } from '#jobs/copies-into';
 import type { JobEnvironment } from '#jobs/environment';
 
 /** Makes the copies that should be there and are not (`jobs/copies` finds out which). */
@@ -39,16 +39,46 @@ export interface Replication {
 
 export async function replicate(request: ReplicateRequest, environment: JobEnvironment): Promise<Replication> {
   const survey = await surveyCopies({ ...request, compareHashes: true }, environment);
+  const made = await copyMissing(survey, environment, { dryRun: request.dryRun });
+  const errors = [...made.errors];
+  if (environment.run.signal.aborted)
+    errors.unshift(new Cancelled('stopped while copying', { cause: environment.run.signal.reason }));
+  return {
+    copies: made.copies,
+    lag: await lagAfter(request, survey, made.copies, environment),
+    differences: made.differences,
+    proofs: made.proofs,
+    warnings: made.warnings,
+    exit: exitOf({ ...made, errors }),
+    error: errors[0] ?? null,
+  };
+}
+
+/** What came of one survey's copies. */
+export interface Copied {
+  readonly copies: readonly CopyRun[];
+  readonly differences: readonly string[];
+  readonly proofs: number;
+  readonly warnings: readonly string[];
+  readonly errors: readonly HoldfastError[];
+  /** Vaults for which everything was done. */
+  readonly well: number;
+}
+
+export async function copyMissing(
+  survey: CopySurvey,
+  environment: JobEnvironment,
+  { dryRun = false, time = null }: { readonly dryRun?: boolean; readonly time?: CopyTime | null } = {},
+): Promise<Copied> {
   const copies: CopyRun[] = [];
   const errors: HoldfastError[] = [...survey.away.values()];
   const warnings = new Set(survey.warnings);
-  const differences = survey.states.flatMap((state) => state.differences);
   let proofs = 0;
   let well = 0;
   for (const [target, states] of byTarget(survey.states)) {
     if (environment.run.signal.aborted) break;
-    const run = new CopiesInto(target, states, survey, environment);
-    if (request.dryRun) copies.push(...run.planned());
+    const run = new CopiesInto(target, states, survey, environment, time);
+    if (dryRun) copies.push(...run.planned());
     else await run.run();
     copies.push(...run.copies);
     errors.push(...run.errors);
@@ -56,17 +86,8 @@ export async function replicate(request: ReplicateRequest, environment: JobEnvir
     if (run.errors.length === 0) well++;
     for (const warning of run.warnings) warnings.add(warning);
   }
-  if (environment.run.signal.aborted)
-    errors.unshift(new Cancelled('stopped while copying', { cause: environment.run.signal.reason }));
-  return {
-    copies,
-    lag: await lagAfter(request, survey, copies, environment),
-    differences,
-    proofs,
-    warnings: [...warnings],
-    exit: exitOf(copies, errors, differences, well),
-    error: errors[0] ?? null,
-  };
+  const differences = survey.states.flatMap((state) => state.differences);
+  return { copies, differences, proofs, warnings: [...warnings], errors, well };
 }
 
 /** One lease for each source and vault that is written. */
@@ -107,14 +128,9 @@ function lagOf({ source, route, lagSeconds, missing, problem }: CopyState): Lag 
   };
 }
 
-/** @param well vaults for which everything was done */
-function exitOf(
-  copies: readonly CopyRun[],
-  errors: readonly HoldfastError[],
-  differences: readonly string[],
-  well: number,
-): ExitCode {
+export function exitOf({ copies, errors, differences, well }: Copied): ExitCode {
   if (errors.length === 0) return differences.length > 0 ? EXIT.partly : EXIT.done;
   if (well > 0 || copies.some(({ status }) => status === 'copied')) return EXIT.partly;
+  if (errors.every((error) => error instanceof ThawNeeded)) return EXIT.partly;
   return errors.every((error) => error instanceof Busy) ? EXIT.busy : EXIT.failed;
 }

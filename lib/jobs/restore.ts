@@ -1,8 +1,10 @@
-import { HoldfastError, PartlyDone, VaultRefused } from '#core/errors';
+import { HoldfastError, PartlyDone, type ThawNeeded, VaultRefused } from '#core/errors';
 import { isoTime, type Manifest } from '#core/manifest';
-import type { Clock, RestoreOutcome, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
+import type { Clock, Notes, RestoreOutcome, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
+import { AWS_CLASS, type ThawSpeed } from '#core/thaw';
 import type { Choice, RestoreAsk } from '#jobs/choose-backup';
 import { OpenedBackup, type Opening } from '#jobs/open-backup';
+import { askForThaw, type Frozen, notYet, stateWords, type Thaw } from '#jobs/thaw';
 import { appendLedger } from '#vault/ledger-store';
 
 export interface RestoreSteps {
@@ -13,8 +15,17 @@ export interface RestoreSteps {
   readonly steps: readonly string[];
 }
 
-/** What a restore would do (`--dry-run`). The time is that of the backup's newest proof: unseal, load, compare. */
-export function restoreSteps(choice: Choice, ask: RestoreAsk, target: string, vault: Vault): RestoreSteps {
+/**
+ * What a restore would do (`--dry-run`). The time is that of the backup's newest proof: unseal, load, compare; a thaw that
+ * comes before it is not in it.
+ */
+export function restoreSteps(
+  choice: Choice,
+  ask: RestoreAsk,
+  target: string,
+  vault: Vault,
+  thaw: Thaw | null,
+): RestoreSteps {
   const { manifest } = choice;
   const volumes = manifest.artifacts.flatMap((artifact) => artifact.volumes);
   const bytes = volumes.reduce((sum, volume) => sum + volume.bytes, 0);
@@ -26,6 +37,7 @@ export function restoreSteps(choice: Choice, ask: RestoreAsk, target: string, va
     plainBytes,
     expectedSeconds: proofSeconds === null ? null : Math.round(proofSeconds * 10) / 10,
     steps: [
+      ...(thaw ? [thawStep(thaw)] : []),
       `read ${volumes.length} sealed ${volumes.length === 1 ? 'file' : 'files'} from ${vault.name} (${vault.url}) and compare their sha256`,
       manifest.encryption.method === 'none'
         ? 'decompress (zstd)'
@@ -36,12 +48,21 @@ export function restoreSteps(choice: Choice, ask: RestoreAsk, target: string, va
   };
 }
 
+function thawStep(thaw: Thaw): string {
+  const files = `${thaw.files} ${thaw.files === 1 ? 'file' : 'files'} in ${AWS_CLASS[thaw.class]}`;
+  return thaw.state === 'needed'
+    ? `ask for the thaw of ${files} (${stateWords(thaw)}), and end with exit 3; all else when it is called again after that`
+    : `wait for the thaw of ${files}: ${stateWords(thaw)}`;
+}
+
 export interface RestoreWorld extends Opening {
   readonly run: RunContext;
   engine(name: Manifest['engine']): StreamingEngine;
   /** Where the plan's commands run. */
   readonly directory: string;
   redact(text: string): string;
+  /** Where a machine remembers what it asked for. */
+  readonly notes: Notes;
 }
 
 export interface RestoreResult {
@@ -109,6 +130,48 @@ export async function restore(
     warnings,
     error: failed,
   };
+}
+
+/** Instead of a restore: a thaw was asked for, or is under way. */
+export interface RestoreLater {
+  readonly thaw: Thaw;
+  readonly error: ThawNeeded;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Asks for the thaw of a backup that cannot be read yet, if nobody has; nothing is touched at the target.
+ * @param command what to type once it is ready
+ * @throws UsageError, VaultRefused it cannot be asked for
+ */
+export async function restoreLater(
+  frozen: Frozen,
+  speed: ThawSpeed,
+  command: string,
+  world: RestoreWorld,
+): Promise<RestoreLater> {
+  const { vault, manifest } = frozen;
+  const warnings = await keyWarnings(manifest, world);
+  const { clock } = world.run;
+  const thaw = await askForThaw(frozen, speed, { clock, notes: world.notes, warn: (text) => warnings.push(text) });
+  if (thaw.state === 'asked') {
+    const { files, bytes, readyAt } = thaw;
+    const details = { restored: false, thaw: speed, class: thaw.class, files, bytes, readyAt: readyAt ?? '' };
+    await tell(vault, manifest, details, world, warnings);
+  }
+  return { thaw, warnings, error: notYet(frozen, thaw, command) };
+}
+
+/** Twelve hours later is too late to find out that there is no key; and no reason not to ask for the thaw now. */
+async function keyWarnings({ encryption }: Manifest, world: RestoreWorld): Promise<string[]> {
+  if (encryption.method !== 'age') return [];
+  try {
+    const identity = await world.identity();
+    return identity === null ? ['no identity is named that could open it: have one by then (--identity FILE)'] : [];
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    return [`it could not be opened now, have the key by then: ${error.message}`];
+  }
 }
 
 /**

@@ -45,9 +45,30 @@ export interface Stopped {
   readonly hint: string | null;
 }
 
+/** A lock that was made longer, or with `dryRun` would be. */
+export interface Renewed {
+  readonly source: string;
+  readonly vault: string;
+  readonly id: string;
+  readonly why: string;
+  readonly until: string;
+  readonly done: boolean;
+}
+
+/** Where locks that run out could not be renewed, or not all; told with the first reason. */
+export interface NotRenewed {
+  readonly vault: string;
+  readonly source: string;
+  readonly code: string;
+  readonly reason: string;
+  readonly hint: string | null;
+}
+
 export interface Retained {
   readonly decisions: readonly RetainDecision[];
   readonly cleared: readonly Cleared[];
   readonly stopped: readonly Stopped[];
+  readonly renewed: readonly Renewed[];
+  readonly notRenewed: readonly NotRenewed[];
   readonly warnings: readonly string[];
 }

@@ -13,6 +13,7 @@ import { type Holds, holdsOf } from '#jobs/holds';
 import { type Applying, giveUp, type How } from '#jobs/retain-apply';
 import type { SourceFacts } from '#jobs/retain-facts';
 import { clearLeftovers } from '#jobs/retain-leftovers';
+import { renewLocks } from '#jobs/retain-locks';
 import type { Cleared, RetainDecision, Retained, RetainRequest, Stopped } from '#jobs/retain-result';
 import { byRecords, type Survey, type Surveyed, surveyOf } from '#jobs/retain-survey';
 import { historyOf } from '#jobs/source-history';
@@ -34,14 +35,42 @@ export async function retainSource(
   environment: JobEnvironment,
 ): Promise<Retained> {
   const { run, holder, isGone } = environment;
-  if (request.dryRun) return told(await look(vault, source, request, facts, environment), vault, source);
+  if (request.dryRun) return foreseen(vault, source, request, facts, environment);
   const lease = await acquireLease(vault, { source, job: 'retain', holder }, run.clock, isGone);
   try {
     const seen = await look(vault, source, request, facts, environment);
-    return await apply(seen, vault, source, lease, environment);
+    const applied = await apply(seen, vault, source, lease, environment);
+    return { ...applied, ...(await renewLocks(keptOf(seen), vault, source, false, environment)) };
   } finally {
     await releaseLoudly(lease, environment);
   }
+}
+
+/** What would be done. Who may look at backups need not be allowed to look at their locks: that is said, and no more. */
+async function foreseen(
+  vault: Vault,
+  source: string,
+  request: RetainRequest,
+  facts: SourceFacts,
+  environment: JobEnvironment,
+): Promise<Retained> {
+  const seen = await look(vault, source, request, facts, environment);
+  const found = told(seen, vault, source);
+  if (request.at) return found;
+  const { renewed, notRenewed } = await renewLocks(keptOf(seen), vault, source, true, environment);
+  const unknown = notRenewed.map(
+    ({ reason }) => `whether locks of ${source} in ${vault.name} run out is not known: ${reason}`,
+  );
+  return { ...found, renewed, warnings: [...found.warnings, ...unknown] };
+}
+
+/** What is kept, and nobody has marked. */
+function keptOf({ survey, retention }: Seen): Parameters<typeof renewLocks>[0] {
+  const actions = new Map(retention.decisions.map(({ id, action }) => [id, action]));
+  return survey.backups.flatMap((backup) => {
+    const action = actions.get(backup.id);
+    return action === undefined || action === 'remove' ? [] : [{ backup, action }];
+  });
 }
 
 /** All that was read, and what was decided on it. */
@@ -195,6 +224,8 @@ function told(seen: Seen, vault: Vault, source: string, done: ReadonlyMap<string
       ...marked.map(({ id }): Decision => ({ id, action: 'remove', reasons: ['marked before; the store removes it'] })),
     ].map(decisionOf),
     cleared: [],
+    renewed: [],
+    notRenewed: [],
     stopped: isTold ? [stopOf(vault, source, stop, heldBack)] : [],
     warnings,
   };

@@ -5,7 +5,15 @@ import { CLOCK_TOLERANCE_MILLISECONDS } from '#core/retention';
 import { sourcesIn } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
 import { factsFor } from '#jobs/retain-facts';
-import type { Cleared, RetainDecision, Retained, RetainRequest, Stopped } from '#jobs/retain-result';
+import type {
+  Cleared,
+  NotRenewed,
+  Renewed,
+  RetainDecision,
+  Retained,
+  RetainRequest,
+  Stopped,
+} from '#jobs/retain-result';
 import { retainSource } from '#jobs/retain-source';
 import { readVaultIdentity } from '#vault/identity';
 
@@ -21,6 +29,8 @@ export async function retain(request: RetainRequest, environment: JobEnvironment
   const decisions: RetainDecision[] = [];
   const cleared: Cleared[] = [];
   const stopped: Stopped[] = [];
+  const renewed: Renewed[] = [];
+  const notRenewed: NotRenewed[] = [];
   const warnings = new Set<string>();
   const found = new Set(Object.keys(plan.sources));
   const facts = factsFor(request, environment);
@@ -49,6 +59,8 @@ export async function retain(request: RetainRequest, environment: JobEnvironment
         decisions.push(...one.decisions);
         cleared.push(...one.cleared);
         stopped.push(...one.stopped);
+        renewed.push(...one.renewed);
+        notRenewed.push(...one.notRenewed);
         for (const warning of one.warnings) warnings.add(warning);
       } catch (error) {
         stopAt(name, source, error);
@@ -58,19 +70,29 @@ export async function retain(request: RetainRequest, environment: JobEnvironment
   for (const source of request.sources)
     if (!found.has(source) && reached > 0 && stopped.length === 0)
       throw new UsageError(`no source "${source}" in the plan or its vaults, want one of ${[...found].join(', ')}`);
-  return { decisions, cleared, stopped, warnings: [...warnings] };
+  return { decisions, cleared, stopped, renewed, notRenewed, warnings: [...warnings] };
 }
 
 /** The first thing that stopped it, as an error for whoever started it; null when nothing did. */
-export function retainTrouble({ stopped, decisions }: Retained): HoldfastError | null {
+export function retainTrouble({ stopped, notRenewed, decisions }: Retained): HoldfastError | null {
   const [first, ...more] = stopped;
-  if (!first) return null;
+  if (!first) return lockTrouble(notRenewed);
   const where = first.source === null ? `vault ${first.vault}` : `${first.source} in ${first.vault}`;
   const others = more.length > 0 ? ` (and ${more.length} more)` : '';
   const message = `${where}: nothing more is removed: ${first.reason}${others}`;
   const details = { hint: first.hint ?? 'look what ails it: holdfast check', source: first.source };
   const onlyBusy = decisions.length === 0 && stopped.every(({ code }) => code === 'busy');
   return onlyBusy ? new Busy(message, details) : new PartlyDone(message, details);
+}
+
+function lockTrouble([first, ...more]: readonly NotRenewed[]): HoldfastError | null {
+  if (!first) return null;
+  const { vault, source, reason, hint } = first;
+  const others = more.length > 0 ? ` (and of ${more.length} more)` : '';
+  return new PartlyDone(`${source} in ${vault}: locks that run out could not be renewed${others}: ${reason}`, {
+    hint: hint ?? 'look what ails it: holdfast check',
+    source,
+  });
 }
 
 /** Ages are counted by this machine's clock: one that is wrong must not end anything. */

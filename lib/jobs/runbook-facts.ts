@@ -1,3 +1,4 @@
+import { replicaBucketName } from '#core/bucket-replication';
 import type { EngineGuide } from '#core/engine-guide';
 import { HoldfastError, messageOf, PlanInvalid, RecordInvalid } from '#core/errors';
 import type { Manifest } from '#core/manifest';
@@ -6,8 +7,11 @@ import { objectivesOf } from '#core/objectives';
 import { type EngineName, engineOf, type Plan, type Source, type VaultSettings } from '#core/plan';
 import { loadPlan } from '#core/plan-load';
 import type { Clock, Vault } from '#core/ports';
-import type { RunbookFacts, RunbookKey, RunbookSource, RunbookVault } from '#core/runbook';
+import type { RunbookBucket, RunbookFacts, RunbookKey, RunbookSource, RunbookVault } from '#core/runbook';
 import { redact } from '#core/secrets';
+import { restorerName, secretName } from '#core/settings';
+import { type ArchivedByPlan, archivedByPlan } from '#core/thaw';
+import { placesOfSources } from '#core/where';
 import { filesGuide } from '#engines/files/runbook';
 import { postgresGuide } from '#engines/postgres/runbook';
 import { redisGuide } from '#engines/redis/runbook';
@@ -39,6 +43,8 @@ export interface Gathered {
   /** Of the plan, in its order; then those that left it. */
   readonly sources: readonly { readonly name: string; readonly settings: Source | null }[];
   readonly notes: readonly string[];
+  /** When the plan has a copy moved to an archive class; null = never, or no plan is known. */
+  archived(vault: string, manifest: Manifest): ArchivedByPlan | null;
 }
 
 /** Vaults that some source is written to; a vault that is away is named, not counted as empty (I14). */
@@ -55,13 +61,21 @@ export async function gather(environment: JobEnvironment): Promise<Gathered> {
       url = vault.url;
       await readVaultIdentity(vault, plan.name);
       found.set(name, await foundIn(vault, plan, environment.run.clock));
-      vaults.push(vaultFacts(name, url, settings, null));
+      vaults.push(vaultFacts(name, url, settings, plan, null));
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
-      vaults.push(vaultFacts(name, url, settings, environment.redact(error.message)));
+      vaults.push(vaultFacts(name, url, settings, plan, environment.redact(error.message)));
     }
   }
-  return { plan: plan.name, key: keyOf(plan), vaults, found, sources: sourcesOf(plan, found), notes: [] };
+  return {
+    plan: plan.name,
+    key: keyOf(plan),
+    vaults,
+    found,
+    sources: sourcesOf(plan, found),
+    notes: [],
+    archived: (vault, manifest) => archivedByPlan(plan, vault, manifest),
+  };
 }
 
 /** The worst day: no plan but what the vault itself keeps. */
@@ -75,11 +89,11 @@ export async function gatherBare(vault: Vault, clock: Clock, endpoint: string | 
     .at(-1);
   const plan = newest ? await planOf(vault, newest.plan.sha256, notes) : null;
   const [, bucket, prefix = ''] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(vault.url) ?? [];
-  const settings = Object.values(plan?.vaults ?? {}).find((one) => addressOf(one) === vault.url);
+  const [named, settings] = Object.entries(plan?.vaults ?? {}).find(([, one]) => addressOf(one) === vault.url) ?? [];
   const known = settings && 's3' in settings ? settings : null;
   return {
     plan: identity.plan,
-    key: plan ? keyOf(plan) : { saidToBe: null, recipients: [] },
+    key: plan ? keyOf(plan) : { saidToBe: null, recipients: [], secret: null },
     vaults: [
       {
         name: 'vault',
@@ -87,13 +101,16 @@ export async function gatherBare(vault: Vault, clock: Clock, endpoint: string | 
         bucket:
           bucket === undefined
             ? null
-            : { name: bucket, prefix, region: known?.region ?? null, endpoint: known?.endpoint ?? endpoint },
+            : known && plan
+              ? bucketFacts({ ...known, endpoint: known.endpoint ?? endpoint ?? undefined }, plan)
+              : { name: bucket, prefix, region: null, endpoint, deployed: null },
         problem: null,
       },
     ],
     found,
     sources: sourcesOf(plan, found),
     notes,
+    archived: (_vault, manifest) => (plan && named ? archivedByPlan(plan, named, manifest) : null),
   };
 }
 
@@ -126,6 +143,7 @@ export function factsFor(gathered: Gathered, inVault: string | null, writtenAt: 
               proven: chosen.one.seconds !== null,
               seconds: chosen.one.seconds,
               guide,
+              archived: gathered.archived(chosen.vault, chosen.manifest),
             }
           : null,
       newer: told?.one.newer ?? [],
@@ -204,8 +222,9 @@ async function planOf(vault: Vault, sha256: string, notes: string[]): Promise<Pl
   }
 }
 
-function keyOf({ encryption }: Plan): RunbookKey {
-  if (encryption === 'none') return { saidToBe: null, recipients: [] };
+function keyOf(plan: Plan): RunbookKey {
+  const { encryption, cloud } = plan;
+  if (encryption === 'none') return { saidToBe: null, recipients: [], secret: null };
   const { identity, recipients } = encryption;
   const saidToBe = !identity
     ? null
@@ -214,20 +233,43 @@ function keyOf({ encryption }: Plan): RunbookKey {
       : 'env' in identity
         ? `the key is in the environment variable ${inlineCode(identity.env)} of the machine that proves`
         : `the key is the secret ${inlineCode(identity.secret)}`;
-  return { saidToBe, recipients };
+  const runsThere = placesOfSources(plan).some(({ where }) => where === 'cloud');
+  const secret =
+    cloud && runsThere && identity && 'env' in identity
+      ? { name: secretName(plan.name, identity.env), region: cloud.region }
+      : null;
+  return { saidToBe, recipients, secret };
 }
 
-function vaultFacts(name: string, url: string, settings: VaultSettings, problem: string | null): RunbookVault {
-  const bucket =
-    's3' in settings
-      ? {
-          name: settings.s3,
-          prefix: settings.prefix ?? '',
-          region: settings.region ?? null,
-          endpoint: settings.endpoint ?? null,
-        }
-      : null;
-  return { name, url, bucket, problem };
+function vaultFacts(
+  name: string,
+  url: string,
+  settings: VaultSettings,
+  plan: Plan,
+  problem: string | null,
+): RunbookVault {
+  return { name, url, bucket: 's3' in settings ? bucketFacts(settings, plan) : null, problem };
+}
+
+function bucketFacts(settings: Extract<VaultSettings, { s3: string }>, { name, cloud }: Plan): RunbookBucket {
+  const { s3, prefix = '', region = null, endpoint = null, existing, replica } = settings;
+  if (!cloud || endpoint !== null) return { name: s3, prefix, region, endpoint, deployed: null };
+  return {
+    name: s3,
+    prefix,
+    region: region ?? cloud.region,
+    endpoint,
+    deployed: {
+      restorer: restorerName(name),
+      account: cloud.account ?? null,
+      restorers: cloud.restorers ?? [],
+      // Into the replica of a bucket that was there before nobody copies but its owner.
+      replica:
+        replica?.region === undefined || existing
+          ? null
+          : { bucket: replicaBucketName(settings), region: replica.region, account: replica.account ?? null },
+    },
+  };
 }
 
 function addressOf(settings: VaultSettings): string {

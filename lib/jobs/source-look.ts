@@ -4,9 +4,10 @@ import type { HoldfastError, RecordInvalid } from '#core/errors';
 import type { SourceHistory } from '#core/history';
 import { graceSeconds, missedRuns } from '#core/missed-runs';
 import { firstDueRun, judge, objectivesOf } from '#core/objectives';
-import type { Source } from '#core/plan';
+import type { Plan, Source } from '#core/plan';
 import type { Vault } from '#core/ports';
 import type { SourceFacts } from '#core/source-conditions';
+import { thawSecondsNow } from '#core/thaw';
 import type { JobEnvironment } from '#jobs/environment';
 import { missingCopies } from '#jobs/newest-copies';
 import { openAnomalies } from '#jobs/source-anomalies';
@@ -40,6 +41,8 @@ export interface SourceLook {
   readonly bytes: { readonly newest: number; readonly median: number | null } | null;
   /** The last measured restore or proof. */
   readonly restoreSeconds: number | null;
+  /** The thaw that comes before a restore of the newest proven backup, by the plan; 0 = none. */
+  readonly thawSeconds: number;
   /** Newest proven backup that was compared with those before it. */
   readonly judged: string | null;
 }
@@ -77,6 +80,8 @@ export async function lookAtSource(
   const firstDue = firstDueRun(settings, plan.timezone, since);
   const measured = history.restore !== null && history.restore.seconds > 0 ? history.restore.seconds : null;
   const restoreSeconds = measured ?? newestProven?.seconds ?? null;
+  const provenBackup = backups.find(({ manifest }) => manifest.id === newestProven?.id);
+  const thawSeconds = provenBackup ? thawOf(provenBackup, plan, now) : 0;
   const last = seen.at(-1);
   const newest = backups.find(({ manifest }) => manifest.id === last?.place.id);
   const equalledAt = newestProven === null ? undefined : history.unchanged[newestProven.id];
@@ -89,6 +94,7 @@ export async function lookAtSource(
       newest: last && newest ? { ...stampOf(newest), proof: last.proof } : null,
       reason: unproven.find(({ id }) => id === last?.place.id)?.reason ?? null,
       restoreSeconds,
+      thawSeconds,
     },
     now,
   );
@@ -136,6 +142,7 @@ export async function lookAtSource(
     newestProven,
     bytes: sizesOf(backups.filter((one) => counts(one.seen.proof, settings))),
     restoreSeconds,
+    thawSeconds,
     judged: proven.at(-1)?.manifest.id ?? null,
   };
 }
@@ -189,6 +196,15 @@ async function runningNow(
       return { since: held.since, who: held.holder ? `process ${held.holder.pid} on ${held.holder.host}` : 'somebody' };
   }
   return null;
+}
+
+function thawOf({ seen, manifest }: ReadBackup, plan: Plan, now: Date): number {
+  return thawSecondsNow(
+    plan,
+    seen.in.map(({ vault }) => vault),
+    manifest,
+    now,
+  );
 }
 
 function sizesOf(counting: readonly ReadBackup[]): SourceLook['bytes'] {

@@ -23,6 +23,8 @@ export interface SourceStatus {
   readonly rpoIsDefault: boolean;
   /** What the newest restore or proof took: measured, not promised. */
   readonly restoreSeconds: number | null;
+  /** What comes before it, by the plan: the thaw of the newest proven backup; 0 = none. */
+  readonly thawSeconds: number;
   readonly rtoSeconds: number | null;
   readonly unprovenByChoice: boolean;
   /** Stored bytes of the newest backup, and the median of the ten before it. */
@@ -73,7 +75,9 @@ export async function status(sources: readonly string[], environment: JobEnviron
   for (const name of vaultsOfSources(sources, environment))
     vaults.push(await vaultStatus(name, looks, now, environment));
   const lags = looks.flatMap(({ facts }) => facts.copies.map(({ lagSeconds }) => lagSeconds));
-  const restores = looks.flatMap(({ restoreSeconds }) => restoreSeconds ?? []);
+  const restores = looks.flatMap(({ restoreSeconds, thawSeconds }) =>
+    restoreSeconds === null ? [] : [restoreSeconds + thawSeconds],
+  );
   return {
     healthy: lines.every((line) => line.healthy) && vaults.every((vault) => vault.problem === null),
     sources: lines,
@@ -109,6 +113,7 @@ function sourceStatus(look: SourceLook, now: Date, environment: JobEnvironment):
     rpoSeconds,
     rpoIsDefault,
     restoreSeconds: look.restoreSeconds,
+    thawSeconds: look.thawSeconds,
     rtoSeconds: rtoSeconds !== null && Number.isFinite(rtoSeconds) ? rtoSeconds : null,
     unprovenByChoice: settings.prove === 'never',
     bytes: bytes?.newest ?? null,

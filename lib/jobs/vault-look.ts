@@ -1,4 +1,8 @@
+import { describeRule } from '#core/bucket-lifecycle';
+import { endingUnmarked } from '#core/bucket-lifecycle-differences';
 import { HoldfastError } from '#core/errors';
+import type { Plan } from '#core/plan';
+import type { Vault } from '#core/ports';
 import type { VaultFacts } from '#core/vault-conditions';
 import type { JobEnvironment } from '#jobs/environment';
 import type { SourceLook } from '#jobs/source-look';
@@ -46,10 +50,22 @@ export async function lookAtVault(
       capacity: (await vault.total?.()) ?? null,
       free: await vault.free(),
       newest: largestNewest(name, looks),
+      endingRules: await endingRulesOf(vault, plan.plan),
     };
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     return { ...nothing, url, problem: { message: error.message, hint: error.hint } };
+  }
+}
+
+/** Null where nobody may look, or nothing answers: `check` says which right is lacking, and for a watch it is no alarm. */
+async function endingRulesOf({ name, bucket }: Vault, plan: Plan): Promise<readonly string[] | null> {
+  try {
+    const seen = await bucket?.lifecycle();
+    return seen && 'value' in seen ? endingUnmarked(plan, name, seen.value.rules).map(describeRule) : null;
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    return null;
   }
 }
 

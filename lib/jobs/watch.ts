@@ -144,6 +144,7 @@ class Telling {
     await this.#tellAll(chain, PLAN_CHAIN, conditions, ({ key }) => {
       const [what, name = ''] = key.split('/');
       if (what === 'clock') return vaults.every(({ clockAheadSeconds }) => clockAheadSeconds === null);
+      if (what === 'ending') return vaults.some((vault) => vault.name === name && (vault.endingRules ?? null) === null);
       return (what === 'storage' || what === 'space') && unknown.has(name);
     });
   }

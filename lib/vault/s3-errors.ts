@@ -4,6 +4,7 @@ import {
   KeyExists,
   messageOf,
   SpaceLacking,
+  ThawNeeded,
   VaultMissing,
   VaultRefused,
   VaultUnreachable,
@@ -121,7 +122,10 @@ export function s3Error(error: unknown, operation: string, key: string, place: S
       cause,
     });
   if (name === 'InvalidObjectState')
-    return new VaultRefused(`${what}; the object lies in an archive class`, { hint: 'ask for its thaw first', cause });
+    return new ThawNeeded(`${what}; the object lies in an archive class`, {
+      hint: '`holdfast restore SOURCE --id ID --from VAULT --to …` asks for its thaw, and says when it is ready',
+      cause,
+    });
   if (name === 'PermanentRedirect' || name === 'TemporaryRedirect' || status === 301 || status === 307)
     return new VaultRefused(`${what}; the bucket lies in another region`, {
       hint: "set the vault's region to the bucket's own",
@@ -147,6 +151,12 @@ export function s3Error(error: unknown, operation: string, key: string, place: S
     hint: 'the store does not do what was asked; see its documentation and policy',
     cause,
   });
+}
+
+/** Who is known, and may not do it; not: nobody knows who it is. */
+export function isRightLacking(error: unknown): boolean {
+  const { name, status } = failureOf(error);
+  return status === 403 && !CREDENTIALS.has(name) && !isSkewed(error);
 }
 
 /** A reply that is not what S3 answers: cut off, or of a proxy on the way. */
@@ -203,6 +213,10 @@ function permission(operation: string): string {
     HeadObject: 'GetObject',
     ListMultipartUploads: 'ListBucketMultipartUploads',
     GetBucketLifecycleConfiguration: 'GetLifecycleConfiguration',
+    GetBucketEncryption: 'GetEncryptionConfiguration',
+    GetBucketReplication: 'GetReplicationConfiguration',
+    GetObjectLockConfiguration: 'GetBucketObjectLockConfiguration',
+    GetPublicAccessBlock: 'GetBucketPublicAccessBlock',
   };
   return names[operation] ?? operation;
 }

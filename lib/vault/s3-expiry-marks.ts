@@ -1,23 +1,21 @@
-import type { LifecycleRule, Tag } from '@aws-sdk/client-s3';
-import type { ExpiryMarks } from '#core/ports';
+import { EXPIRED_MARK, endsMarked, type LifecycleRule } from '#core/bucket-lifecycle';
+import { VaultRefused } from '#core/errors';
+import type { BucketReader, ExpiryMarks } from '#core/ports';
 import { inTurns } from '#vault/in-turns';
 import { checkKey, checkPrefix } from '#vault/keys';
 import type { S3Connection } from '#vault/s3-client';
-import { failureOf } from '#vault/s3-errors';
 
-const MARK: Tag = { Key: 'holdfast', Value: 'expired' };
 const MARKED_AT_ONCE = 8;
-
-/** Answers by which a store says that it has no lifecycle at all. */
-const NO_LIFECYCLE = new Set(['NotImplemented', 'MethodNotAllowed', 'XNotImplemented']);
 
 /** The tag `holdfast=expired`, and the bucket's lifecycle rules that act on it. */
 export class S3ExpiryMarks implements ExpiryMarks {
   readonly #connection: S3Connection;
+  readonly #bucket: BucketReader;
   readonly #objectKey: (key: string) => string;
 
-  constructor(connection: S3Connection, objectKey: (key: string) => string) {
+  constructor(connection: S3Connection, bucket: BucketReader, objectKey: (key: string) => string) {
     this.#connection = connection;
+    this.#bucket = bucket;
     this.#objectKey = objectKey;
   }
 
@@ -40,42 +38,19 @@ export class S3ExpiryMarks implements ExpiryMarks {
       key,
       ({ client, sdk, bucket, options }) => client.send(new sdk.GetObjectTaggingCommand({ ...bucket, Key }), options),
     );
-    if (TagSet.some((tag) => tag.Key === MARK.Key && tag.Value === MARK.Value)) return;
-    const tags = [...TagSet.filter((tag) => tag.Key !== MARK.Key), MARK];
+    if (TagSet.some((tag) => tag.Key === EXPIRED_MARK.Key && tag.Value === EXPIRED_MARK.Value)) return;
+    const tags = [...TagSet.filter((tag) => tag.Key !== EXPIRED_MARK.Key), EXPIRED_MARK];
     await this.#connection.request('PutObjectTagging', key, ({ client, sdk, bucket, options }) =>
       client.send(new sdk.PutObjectTaggingCommand({ ...bucket, Key, Tagging: { TagSet: tags } }), options),
     );
   }
 
   async #rules(): Promise<readonly LifecycleRule[]> {
-    return this.#connection.request('GetBucketLifecycleConfiguration', '', async ({ client, sdk, bucket, options }) => {
-      try {
-        const reply = await client.send(new sdk.GetBucketLifecycleConfigurationCommand(bucket), options);
-        return reply.Rules ?? [];
-      } catch (error) {
-        const { name, status } = failureOf(error);
-        if (name === 'NoSuchLifecycleConfiguration' || NO_LIFECYCLE.has(name) || status === 501) return [];
-        throw error;
-      }
-    });
+    const seen = await this.#bucket.lifecycle();
+    if ('value' in seen) return seen.value.rules;
+    const { right, message } = seen.unseen;
+    // A store that does not know the call has no lifecycle at all.
+    if (right === null) return [];
+    throw new VaultRefused(message, { hint: `allow ${right} on ${this.#connection.place.url} for these credentials` });
   }
-}
-
-/** Whether the rule ends everything below the prefix that bears the mark, whatever its size and its other tags. */
-function endsMarked({ Status, Expiration, Filter }: LifecycleRule, below: string): boolean {
-  if (Status !== 'Enabled' || Expiration?.Days === undefined || !Filter) return false;
-  const { And: and } = Filter;
-  // Ceph answers with empty parts beside the one that is meant.
-  const tags = and?.Tags ?? (Filter.Tag ? [Filter.Tag] : []);
-  const sized = [Filter, and].some(
-    (part) => (part?.ObjectSizeGreaterThan ?? 0) > 0 || part?.ObjectSizeLessThan !== undefined,
-  );
-  const [tag, ...more] = tags;
-  return (
-    !sized &&
-    more.length === 0 &&
-    tag?.Key === MARK.Key &&
-    tag?.Value === MARK.Value &&
-    below.startsWith(and?.Prefix ?? Filter.Prefix ?? '')
-  );
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { ObjectLockRetention } from '@aws-sdk/client-s3';
 import { VaultRefused } from '#core/errors';
 import type { Keeping, KeepOptions, Lacking, ObjectLock } from '#core/ports';
 import { inTurns } from '#vault/in-turns';
@@ -134,6 +135,11 @@ export class S3Keeping implements Keeping {
     return lacking;
   }
 
+  async lockedUntil(key: string): Promise<Date | null> {
+    checkKey(key);
+    return (await this.#retentionOf(key))?.RetainUntilDate ?? null;
+  }
+
   async extendLock(keys: readonly string[], lock: ObjectLock): Promise<void> {
     for (const key of keys) checkKey(key);
     await inTurns(keys, LOCKED_AT_ONCE, (key) => this.#extend(key, lock));
@@ -141,21 +147,7 @@ export class S3Keeping implements Keeping {
 
   async #extend(key: string, { mode, until }: ObjectLock): Promise<void> {
     const Key = this.#objectKey(key);
-    const present = await this.#connection.request(
-      'GetObjectRetention',
-      key,
-      async ({ client, sdk, bucket, options }) => {
-        try {
-          return (await client.send(new sdk.GetObjectRetentionCommand({ ...bucket, Key }), options)).Retention;
-        } catch (error) {
-          // The object has no lock yet: in AWS's word for it, and in Ceph's.
-          const { name } = failureOf(error);
-          if (name === 'NoSuchObjectLockConfiguration' || name === 'ObjectLockConfigurationNotFoundError')
-            return undefined;
-          throw error;
-        }
-      },
-    );
+    const present = await this.#retentionOf(key);
     if (present?.RetainUntilDate && present.RetainUntilDate >= until) return;
     // A lock that nobody may lift is not made into one that somebody may.
     const Mode = present?.Mode === 'COMPLIANCE' ? 'COMPLIANCE' : modeOf(mode);
@@ -165,6 +157,22 @@ export class S3Keeping implements Keeping {
         options,
       ),
     );
+  }
+
+  /** Undefined: the object has no lock. */
+  async #retentionOf(key: string): Promise<ObjectLockRetention | undefined> {
+    const Key = this.#objectKey(key);
+    return this.#connection.request('GetObjectRetention', key, async ({ client, sdk, bucket, options }) => {
+      try {
+        return (await client.send(new sdk.GetObjectRetentionCommand({ ...bucket, Key }), options)).Retention;
+      } catch (error) {
+        // In AWS's word for it, and in Ceph's.
+        const { name } = failureOf(error);
+        if (name === 'NoSuchObjectLockConfiguration' || name === 'ObjectLockConfigurationNotFoundError')
+          return undefined;
+        throw error;
+      }
+    });
   }
 }
 

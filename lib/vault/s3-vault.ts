@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import type {
+  Archive,
+  BucketReader,
   ExpiryMarks,
   KeepOptions,
   StoredVolume,
@@ -13,6 +15,8 @@ import type {
 import { VAULT_KEY } from '#vault/identity';
 import { checkKey, checkPrefix, isListedKey, keyMissing, leadingNumber, tenDigits } from '#vault/keys';
 import { PartBuffers } from '#vault/part-buffers';
+import { S3Archive } from '#vault/s3-archive';
+import { S3BucketSettings } from '#vault/s3-bucket-settings';
 import { PACE, S3Connection, type S3Pace, type S3Settings } from '#vault/s3-client';
 import { download, downloadSmall } from '#vault/s3-download';
 import { garbled } from '#vault/s3-errors';
@@ -48,8 +52,10 @@ export class S3Vault implements Vault {
   readonly name: string;
   readonly url: string;
   readonly features: VaultFeatures;
+  readonly bucket: BucketReader;
   readonly expiryMarks: ExpiryMarks;
   readonly keeping: S3Keeping;
+  readonly archive: Archive;
   readonly #connection: S3Connection;
   readonly #options: S3VaultOptions;
   readonly #pageKeys: number;
@@ -63,8 +69,10 @@ export class S3Vault implements Vault {
     this.#connection = new S3Connection(options.settings, options.pace ?? PACE, options.stop ?? null);
     this.url = this.#connection.place.url;
     const objectKey = (key: string): string => this.#objectKey(key);
-    this.expiryMarks = new S3ExpiryMarks(this.#connection, objectKey);
+    this.bucket = new S3BucketSettings(this.#connection);
+    this.expiryMarks = new S3ExpiryMarks(this.#connection, this.bucket, objectKey);
     this.keeping = new S3Keeping(this.#connection, objectKey);
+    this.archive = new S3Archive(this.#connection, objectKey, (prefix) => this.#pages(prefix, {}));
     this.#buffers = new PartBuffers((options.limits ?? UPLOAD_LIMITS).partBytes, BUFFERS);
     this.features = {
       createOnly: true,

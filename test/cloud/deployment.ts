@@ -1,4 +1,17 @@
 import { join } from 'node:path';
+import {
+  alarmOf,
+  bucketOf,
+  type DeployedAlarm,
+  type DeployedBucket,
+  type DeployedRule,
+  type DeployedSchedule,
+  type DeployedTarget,
+  ruleOf,
+  scheduleOf,
+  valuesOf,
+} from '#test/cloud/deployed-services';
+import { matchesPattern } from '#test/cloud/event-pattern';
 import { ACCOUNT, type Resolver, resolverOf } from '#test/cloud/resolve';
 import { type Resource, resourcesOf, type Synthesised, type Template } from '#test/cloud/synthesised';
 import type { StoodDefinition } from '#test/servers/ecs-stand-in';
@@ -15,6 +28,12 @@ export interface DeployedFunction {
   readonly memoryMiB: number;
   readonly seconds: number;
   readonly environment: Readonly<Record<string, string>>;
+  /** ARN of its log group. */
+  readonly log: string;
+  /** Of an asynchronous invocation, the first one included. */
+  readonly attempts: number;
+  /** ARN of the queue for what failed at every attempt. */
+  readonly deadLetters: string | null;
 }
 
 export interface DeployedTask extends StoodDefinition {
@@ -22,6 +41,10 @@ export interface DeployedTask extends StoodDefinition {
   readonly executionRole: string;
   /** The image's own context. */
   readonly image: string;
+  /** ARN of the repository that it is pulled from. */
+  readonly repository: string;
+  /** ARN of a stream of its log, for a task of this id. */
+  logStream(task: string): string;
   readonly environment: Readonly<Record<string, string>>;
   /** Variable → the secret's ARN. */
   readonly secrets: ReadonlyMap<string, string>;
@@ -35,11 +58,19 @@ export interface Deployment {
   readonly tasks: ReadonlyMap<string, DeployedTask>;
   /** ARN by name. */
   readonly secrets: ReadonlyMap<string, string>;
-  /** What the schedule of a source sends to which function at a time. */
-  scheduled(source: string, at: string): { readonly name: string; readonly event: unknown };
-  /** Functions that get an event of the bus. */
-  listeners(event: object): readonly string[];
-  /** Functions that get a topic's messages. */
+  /** ARNs. */
+  readonly topics: ReadonlySet<string>;
+  readonly schedules: readonly DeployedSchedule[];
+  readonly alarms: readonly DeployedAlarm[];
+  /** By name. */
+  readonly buckets: ReadonlyMap<string, DeployedBucket>;
+  /** What runs once at the end of a deployment: who invokes which function's version. */
+  readonly firstWatch: { readonly role: string; readonly function: string };
+  /** The function of an ARN. */
+  functionOf(arn: string): DeployedFunction;
+  /** Who gets an event of the bus. */
+  listeners(event: object): readonly DeployedTarget[];
+  /** ARNs of the functions that get a topic's messages. */
   subscribers(topicArn: string): readonly string[];
 }
 
@@ -47,39 +78,31 @@ export function deploymentOf(synthesised: Synthesised, plan: string, region: str
   const { templates, directory } = synthesised;
   const stack = `${plan}-work`;
   const work = templates.get(stack) as Template;
+  const vault = templates.get(`${plan}-vault`) as Template;
   const resolver = resolverOf(templates, stack, region);
+  const vaultResolver = resolverOf(templates, `${plan}-vault`, region);
+  const attempts = new Map(
+    valuesOf(work, 'AWS::Lambda::EventInvokeConfig', resolver).map(({ FunctionName, MaximumRetryAttempts }) => [
+      FunctionName,
+      1 + Number(MaximumRetryAttempts),
+    ]),
+  );
   const functions = new Map(
     resourcesOf(work, 'AWS::Lambda::Function')
       // Those without a name are the CDK's own, for its triggers.
       .filter(([, { Properties }]) => Properties?.['FunctionName'] !== undefined)
       .map(([id, resource]) => {
-        const deployed = functionOf(id, resource, resolver, directory);
+        const deployed = functionOf(id, resource, resolver, directory, attempts);
         return [deployed.name.replace(`${plan}-`, ''), deployed] as const;
       }),
   );
-  const nameOf = new Map([...functions].map(([name, { arn }]) => [arn, name]));
-  const named = (arn: string): string => {
-    const name = nameOf.get(arn);
-    if (name === undefined) throw new Error(`no function ${arn}`);
-    return name;
-  };
-  /** By its own policy a function is open to a service. */
-  const openTo = (service: string, arn: string): string => {
-    const grants = resourcesOf(work, 'AWS::Lambda::Permission').map(([, { Properties = {} }]) => Properties);
-    const grant = grants.find(({ FunctionName, Principal, Action }) =>
-      [resolver.text(FunctionName) === arn, Principal === service, Action === 'lambda:InvokeFunction'].every(Boolean),
-    );
-    if (!grant) throw new Error(`${service} may not invoke ${arn}`);
-    return named(arn);
-  };
   const tasks = resourcesOf(work, 'AWS::ECS::TaskDefinition').map(([id, resource]) =>
     taskOf(id, resource, resolver, directory),
   );
   const [[cluster] = ['']] = resourcesOf(work, 'AWS::ECS::Cluster');
-  const schedules = valuesOf(work, 'AWS::Scheduler::Schedule', resolver).map(
-    ({ Target }) => Target as { readonly Arn: string; readonly Input: string },
+  const rules: readonly DeployedRule[] = resourcesOf(work, 'AWS::Events::Rule').map(([id]) =>
+    ruleOf(id, work, resolver),
   );
-  const rules = valuesOf(work, 'AWS::Events::Rule', resolver);
   const subscriptions = [...templates.keys()].flatMap((name) =>
     valuesOf(templates.get(name) as Template, 'AWS::SNS::Subscription', resolverOf(templates, name, region)),
   );
@@ -88,29 +111,26 @@ export function deploymentOf(synthesised: Synthesised, plan: string, region: str
     functions,
     tasks: new Map(tasks.map((task) => [task.family, task])),
     secrets: secretsOf(templates, region),
-    scheduled(source, at) {
-      const found = schedules.find(({ Input }) => Input.includes(`"source":"${source}"`));
-      if (!found) throw new Error(`no schedule of ${source}`);
-      return {
-        name: named(found.Arn),
-        event: JSON.parse(found.Input.replaceAll('<aws.scheduler.scheduled-time>', at)) as unknown,
-      };
+    topics: new Set(resourcesOf(vault, 'AWS::SNS::Topic').map(([id]) => vaultResolver.text({ Ref: id }))),
+    schedules: resourcesOf(work, 'AWS::Scheduler::Schedule').map(([id]) => scheduleOf(id, work, resolver)),
+    alarms: resourcesOf(work, 'AWS::CloudWatch::Alarm').flatMap(([id]) => alarmOf(id, work, resolver) ?? []),
+    buckets: new Map(
+      resourcesOf(vault, 'AWS::S3::Bucket')
+        .map(([id]) => bucketOf(id, vault, vaultResolver))
+        .map((bucket) => [bucket.name, bucket]),
+    ),
+    firstWatch: firstWatchOf(work, resolver),
+    functionOf(arn) {
+      for (const deployed of functions.values()) if (deployed.arn === arn) return deployed;
+      throw new Error(`no function ${arn}`);
     },
     listeners: (event) =>
-      rules
-        .filter(({ EventPattern }) => matches(EventPattern, event))
-        .flatMap(({ Targets }) =>
-          (Targets as { readonly Arn: string }[]).map(({ Arn }) => openTo('events.amazonaws.com', Arn)),
-        ),
+      rules.filter(({ pattern }) => matchesPattern(pattern, event)).flatMap(({ targets }) => targets),
     subscribers: (topicArn) =>
       subscriptions
         .filter(({ TopicArn, Protocol }) => TopicArn === topicArn && Protocol === 'lambda')
-        .map(({ Endpoint }) => openTo('sns.amazonaws.com', String(Endpoint))),
+        .map(({ Endpoint }) => String(Endpoint)),
   };
-}
-
-function valuesOf(template: Template, type: string, resolver: Resolver): readonly Record<string, unknown>[] {
-  return resourcesOf(template, type).map(([, { Properties }]) => resolver.value(Properties) as Record<string, unknown>);
 }
 
 function functionOf(
@@ -118,6 +138,7 @@ function functionOf(
   { Properties = {} }: Resource,
   resolver: Resolver,
   directory: string,
+  attempts: ReadonlyMap<unknown, number>,
 ): DeployedFunction {
   const code = Properties['Code'] as { readonly S3Key: unknown };
   const environment = (Properties['Environment'] as { readonly Variables?: unknown } | undefined)?.Variables ?? {};
@@ -130,6 +151,10 @@ function functionOf(
     memoryMiB: Number(Properties['MemorySize']),
     seconds: Number(Properties['Timeout']),
     environment: texts(resolver.value(environment)),
+    log: arnOfLog(resolver, (resolver.value(Properties['LoggingConfig']) as { readonly LogGroup: string }).LogGroup),
+    attempts: attempts.get(resolver.text(Properties['FunctionName'])) ?? 3,
+    deadLetters:
+      (resolver.value(Properties['DeadLetterConfig']) as { TargetArn?: string } | undefined)?.TargetArn ?? null,
   };
 }
 
@@ -138,10 +163,12 @@ interface ContainerDefinition {
   readonly Image: string;
   readonly Environment?: readonly { readonly Name: string; readonly Value: string }[];
   readonly Secrets?: readonly { readonly Name: string; readonly ValueFrom: string }[];
+  readonly LogConfiguration: { readonly LogDriver: string; readonly Options: Readonly<Record<string, string>> };
 }
 
 function taskOf(id: string, { Properties = {} }: Resource, resolver: Resolver, directory: string): DeployedTask {
   const [container] = resolver.value(Properties['ContainerDefinitions']) as [ContainerDefinition];
+  const { Options: options } = container.LogConfiguration;
   const taskRoleArn = resolver.text(Properties['TaskRoleArn']);
   const executionRoleArn = resolver.text(Properties['ExecutionRoleArn']);
   return {
@@ -153,9 +180,23 @@ function taskOf(id: string, { Properties = {} }: Resource, resolver: Resolver, d
     taskRole: nameOfRole(taskRoleArn),
     executionRole: nameOfRole(executionRoleArn),
     image: join(directory, `asset.${container.Image.split(':').at(-1)}`),
+    repository: repositoryOf(container.Image),
+    logStream: (task) =>
+      `${arnOfLog(resolver, options['awslogs-group'] ?? '')}:log-stream:${options['awslogs-stream-prefix']}/${container.Name}/${task}`,
     environment: Object.fromEntries((container.Environment ?? []).map(({ Name, Value }) => [Name, Value])),
     secrets: new Map((container.Secrets ?? []).map(({ Name, ValueFrom }) => [Name, ValueFrom])),
   };
+}
+
+/** `111122223333.dkr.ecr.eu-north-1.amazonaws.com/assets:0123` is pulled from the repository `assets`. */
+function repositoryOf(image: string): string {
+  const [, account, region, name] = /^(\d+)\.dkr\.ecr\.([^.]+)\.amazonaws\.com\/(.+):[^:]+$/.exec(image) ?? [];
+  if (name === undefined) throw new Error(`the image ${image} is in no repository of ECR`);
+  return `arn:aws:ecr:${region}:${account}:repository/${name}`;
+}
+
+function arnOfLog(resolver: Resolver, group: string): string {
+  return `arn:aws:logs:${resolver.text({ Ref: 'AWS::Region' })}:${ACCOUNT}:log-group:${group}`;
 }
 
 function secretsOf(templates: ReadonlyMap<string, Template>, region: string): Map<string, string> {
@@ -172,12 +213,13 @@ function secretsOf(templates: ReadonlyMap<string, Template>, region: string): Ma
   return found;
 }
 
-/** As EventBridge matches: each list is what a value may be. */
-function matches(pattern: unknown, event: unknown): boolean {
-  if (Array.isArray(pattern)) return pattern.includes(event);
-  return Object.entries(pattern as object).every(([key, inner]) =>
-    matches(inner, (event as Record<string, unknown> | undefined)?.[key]),
-  );
+function firstWatchOf(work: Template, resolver: Resolver): Deployment['firstWatch'] {
+  const [[, { Properties = {} }]] = resourcesOf(work, 'Custom::Trigger') as [readonly [string, Resource]];
+  const [provider = ''] = (Properties['ServiceToken'] as { readonly 'Fn::GetAtt': string[] })['Fn::GetAtt'];
+  return {
+    role: nameOfRole(resolver.text(work.Resources[provider]?.Properties?.['Role'])),
+    function: resolver.text(Properties['HandlerArn']),
+  };
 }
 
 function nameOfRole(arn: string): string {

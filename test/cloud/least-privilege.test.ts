@@ -66,6 +66,9 @@ const MUST: readonly Row[] = [
   ],
   ['function watch', 'tells', 'sns:Publish', `arn:aws:sns:${REGION}:${ACCOUNT}:shop-critical`, {}],
   ['function finish-job', 'tells', 'sns:Publish', `arn:aws:sns:${REGION}:${ACCOUNT}:shop-high`, {}],
+  ['function watch', 'sees what the bucket ends by itself', 's3:GetLifecycleConfiguration', BUCKET, {}],
+  ['restorer', 'sees how the bucket is set up', 's3:GetBucketPolicy', BUCKET, {}],
+  ['restorer', 'sees what it ends by itself', 's3:GetLifecycleConfiguration', BUCKET, {}],
   ['restorer', 'reads the artifact', 's3:GetObject', ARTIFACT, {}],
   ['restorer', 'lists everything', 's3:ListBucket', BUCKET, { 's3:prefix': '' }],
 ];
@@ -142,6 +145,13 @@ const MUST_NOT: readonly Row[] = [
   ],
   ['function retain', 'reads an artifact', 's3:GetObject', ARTIFACT, {}],
   ['function retain', 'writes a backup', 's3:PutObject', ARTIFACT, CREATE],
+  [
+    'function retain',
+    'locks anything in a vault without lock',
+    's3:PutObjectRetention',
+    ARTIFACT,
+    { 's3:object-lock-mode': 'GOVERNANCE', 's3:object-lock-remaining-retention-days': '1' },
+  ],
   ['function watch', 'reads an artifact', 's3:GetObject', ARTIFACT, {}],
   ['function watch', 'marks a backup as expired', 's3:PutObjectTagging', ARTIFACT, MARK],
   [
@@ -180,6 +190,8 @@ const MUST_NOT: readonly Row[] = [
     {},
   ],
   ['function send-alert', 'reads the vault', 's3:GetObject', MANIFEST, {}],
+  ['task events backup', 'reads how the bucket is set up', 's3:GetBucketPolicy', BUCKET, {}],
+  ['function watch', 'reads the bucket’s policy', 's3:GetBucketPolicy', BUCKET, {}],
   ['restorer', 'writes', 's3:PutObject', ARTIFACT, CREATE],
   ['restorer', 'marks a backup as expired', 's3:PutObjectTagging', ARTIFACT, MARK],
 ];
@@ -232,6 +244,10 @@ describe('least privilege, by simulation over the synthesised policies', () => {
         ['s3:PutLifecycleConfiguration', BUCKET],
         ['s3:PutBucketPolicy', BUCKET],
         ['s3:PutBucketVersioning', BUCKET],
+        ['s3:PutEncryptionConfiguration', BUCKET],
+        ['s3:PutBucketPublicAccessBlock', BUCKET],
+        ['s3:PutBucketObjectLockConfiguration', BUCKET],
+        ['s3:PutReplicationConfiguration', BUCKET],
       ] as const)
         assert.equal(await permissions.allows(who, action, resource), false, action);
     });

@@ -57,9 +57,6 @@ before(async () => {
   await redis.cli(['-a', PASSWORD, 'SET', 'session:1', 'ann']);
   loop = await startLoop({
     plan: PLAN,
-    planName: 'shop',
-    bucket: 'shop-backups',
-    prefix: 'prod',
     values: {
       DATABASE_URL: postgres.url('shop'),
       REDIS_URL: `redis://:${PASSWORD}@127.0.0.1:${redis.port}`,
@@ -93,7 +90,7 @@ async function night(): Promise<void> {
 
 /** The scheduler's own call for its time, and all that follows from it. */
 async function scheduled(): Promise<void> {
-  loop.schedule('cache', AT);
+  await loop.schedule('cache', AT);
   await loop.settled();
 }
 
@@ -137,6 +134,7 @@ function assertSound(): void {
   const denied = loop.rights.denied.filter(({ action }) => !DONE_WITHOUT.has(action));
   assert.deepEqual(denied, [], 'least privilege: what a role asked for and may not');
   assert.deepEqual(loop.lambda.dead, []);
+  assert.deepEqual(loop.queues.letters, []);
   assert.deepEqual(loop.runningWorkers(), []);
   assert.deepEqual(childrenIn(loop.scratch).map(commandOf), [], 'a process is left');
   const heard = `${loop.said.join('\n')}${JSON.stringify(loop.told())}${JSON.stringify(loop.ecs.asked)}`;
@@ -153,7 +151,7 @@ describe('the loop: functions, tasks and their events, from a schedule to a proo
       ['cache', AT],
     ] as const) {
       loop.setClock(new Date(Date.parse(at) + 20_000).toISOString());
-      loop.schedule(source, at);
+      await loop.schedule(source, at);
       await loop.settled();
       assert.deepEqual(await events(source), ['backup', 'proof']);
       const { id, details } = await only(source, 'backup');
@@ -179,13 +177,13 @@ describe('the loop: functions, tasks and their events, from a schedule to a proo
 
   test('launched twice for one scheduled time it is one task, and one backup', async () => {
     await night();
-    loop.schedule('cache', AT);
-    loop.schedule('cache', AT);
+    await loop.schedule('cache', AT);
+    await loop.schedule('cache', AT);
     await loop.settled();
     await scheduled();
     assert.equal(tasksOf('backup:cache').length, 1);
     assert.deepEqual(await events('cache'), ['backup', 'proof']);
-    const answer = (await loop.invoke('start-job', loop.deployment.scheduled('cache', AT).event)) as { done: string };
+    const answer = (await loop.invoke('start-job', loop.scheduleOf('cache').event(AT))) as { done: string };
     assert.match(answer.done, /was made already/);
     assertSound();
   });
@@ -194,10 +192,10 @@ describe('the loop: functions, tasks and their events, from a schedule to a proo
     await night();
     loop.hinder(() => NO_IMAGE);
     loop.deliver('never');
-    const first = (await loop.invoke('start-job', loop.deployment.scheduled('cache', AT).event)) as StartAnswer;
+    const first = (await loop.invoke('start-job', loop.scheduleOf('cache').event(AT))) as StartAnswer;
     await loop.settled();
     loop.replace('start-job', withAnotherPlan());
-    const second = (await loop.invoke('start-job', loop.deployment.scheduled('cache', AT).event)) as StartAnswer;
+    const second = (await loop.invoke('start-job', loop.scheduleOf('cache').event(AT))) as StartAnswer;
     assert.ok(first.ok && 'task' in first && second.ok && 'task' in second, JSON.stringify([first, second]));
     assert.deepEqual([first.already, second.already], [false, true]);
     assert.equal(second.task, first.task);
@@ -382,7 +380,7 @@ describe('the loop: functions, tasks and their events, from a schedule to a proo
     await night();
     // It hangs.
     loop.onSays((worker) => worker.signal('SIGSTOP'));
-    loop.schedule('cache', AT);
+    await loop.schedule('cache', AT);
     await until(() => loop.runningWorkers().length === 1);
     await loop.lambda.settled();
     loop.setClock('2026-11-22T09:55:00Z');

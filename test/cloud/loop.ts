@@ -2,30 +2,34 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LedgerEntry } from '#core/ledger';
+import { loadPlan } from '#core/plan-load';
+import { type Carriers, carriersOf, unlessDenied } from '#test/cloud/carriers';
 import { REGION } from '#test/cloud/cloud-plan';
-import { type DeployedFunction, type Deployment, deploymentOf } from '#test/cloud/deployment';
-import { FunctionProcesses } from '#test/cloud/function-processes';
-import { permissionsOf } from '#test/cloud/permissions';
+import type { DeployedSchedule } from '#test/cloud/deployed-services';
+import { type Deployment, deploymentOf } from '#test/cloud/deployment';
+import type { LoopBuckets } from '#test/cloud/loop-buckets';
+import { LoopFunctions } from '#test/cloud/loop-functions';
+import { LoopPolicies } from '#test/cloud/loop-policies';
+import { startServices } from '#test/cloud/loop-services';
+import type { Permissions } from '#test/cloud/permissions';
 import { type Rights, rightsOf } from '#test/cloud/rights';
-import { synthesise } from '#test/cloud/synthesised';
+import { synthesise, type Template } from '#test/cloud/synthesised';
 import { type RunningWorker, startContainer } from '#test/cloud/task-container';
-import { callerOf } from '#test/servers/aws-stand-in';
-import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
-import { type CloudWatchStandIn, startCloudWatch } from '#test/servers/cloudwatch-stand-in';
-import { startCredentials } from '#test/servers/credentials-stand-in';
+import type { CloudWatchStandIn } from '#test/servers/cloudwatch-stand-in';
 import { type EcsStandIn, type StoodTask, startEcs } from '#test/servers/ecs-stand-in';
 import { type HttpSink, startHttpSink } from '#test/servers/http-sink';
 import { type LambdaStandIn, startLambda } from '#test/servers/lambda-stand-in';
-import { type S3Gate, startS3Gate } from '#test/servers/s3-gate';
-import { type SecretsStandIn, startSecrets } from '#test/servers/secrets-stand-in';
-import { type SnsServer, startSns } from '#test/servers/sns';
+import type { Queues } from '#test/servers/queues-stand-in';
+import type { S3Gate } from '#test/servers/s3-gate';
+import type { SecretsStandIn } from '#test/servers/secrets-stand-in';
 import { readLedger } from '#vault/ledger-store';
-import { S3Vault } from '#vault/s3-vault';
+import type { S3Vault } from '#vault/s3-vault';
 
 /**
  * A deployment on one machine: the assets of a synthesis by the CLI, run as AWS would run them. Functions and tasks are
  * processes; S3 is a real server behind a gate; what else they talk to stands in for the services of AWS, over HTTP. Who
- * calls is known by its credentials, and may do what its synthesised policies allow.
+ * calls is known by its credentials, and may do what its synthesised policies allow, those of buckets, topics, queues,
+ * functions and the key included.
  */
 
 /** What people were told, from the topic to the webhook. */
@@ -44,27 +48,38 @@ export type Delivery = 'once' | 'twice' | 'never';
 export interface Loop {
   readonly deployment: Deployment;
   readonly rights: Rights;
+  /** As they are at the moment. */
+  permissions(): Permissions;
+  /** ARN of a thing → ARN of the key that protects it. */
+  keys(): ReadonlyMap<string, string>;
   readonly ecs: EcsStandIn;
   readonly lambda: LambdaStandIn;
   readonly secrets: SecretsStandIn;
   readonly cloudWatch: CloudWatchStandIn;
   readonly s3: S3Gate;
+  /** Dead letters. */
+  readonly queues: Queues;
+  /** What AWS's services do by themselves. */
+  readonly carriers: Carriers;
   /** Below it tasks write what they write. */
   readonly scratch: string;
   /** The logs of functions and tasks, line by line. */
   readonly said: string[];
   /** What every webhook got, in order. */
   told(): readonly Told[];
-  /** The bucket, as it is. */
-  vault(): S3Vault;
-  ledgerOf(source: string): Promise<readonly LedgerEntry[]>;
-  /** An empty bucket, no task, no message, and the clock at a time; then what a deployment does at its end: one watch. */
+  readonly buckets: LoopBuckets;
+  /** As it is; the first one unless told. */
+  vault(name?: string): S3Vault;
+  ledgerOf(source: string, vault?: string): Promise<readonly LedgerEntry[]>;
+  /** Empty buckets, no task, no message, and the clock at a time; then what a deployment does at its end: one watch. */
   deploy(at: string): Promise<void>;
   /** The clock goes on from there. */
   setClock(at: string): void;
   now(): Date;
+  /** The schedule of a source, or of a function. */
+  scheduleOf(name: string): DeployedSchedule;
   /** By EventBridge Scheduler, for a time. */
-  schedule(source: string, at: string): void;
+  schedule(source: string, at: string): Promise<void>;
   /** By a person, who waits for the answer. */
   invoke(name: string, event: unknown): Promise<unknown>;
   /** By EventBridge Scheduler. */
@@ -77,16 +92,15 @@ export interface Loop {
   /** Runs another asset in its place; null = its own again. */
   replace(name: string, directory: string | null): void;
   onSays(act: (worker: RunningWorker) => void): void;
+  /** From now on the policies are those of the templates as this leaves them, until the next deployment. */
+  amend(edit: (templates: ReadonlyMap<string, Template>) => void): void;
   runningWorkers(): readonly RunningWorker[];
   close(): Promise<void>;
 }
 
 export interface LoopOptions {
-  /** `holdfast.yaml`, whose bucket is `bucket` below and whose webhook's address is `${ALERT_HOOK}`. */
+  /** `holdfast.yaml`, whose vaults are buckets and whose webhook's address is `${ALERT_HOOK}`. */
   readonly plan: string;
-  readonly planName: string;
-  readonly bucket: string;
-  readonly prefix: string;
   /** Of the `${NAME}`s. */
   readonly values: Readonly<Record<string, string>>;
 }
@@ -108,7 +122,10 @@ export async function startLoop(options: LoopOptions): Promise<Loop> {
 
 async function opening(options: LoopOptions, opened: AsyncDisposableStack): Promise<Loop> {
   const own = <T extends { stop(): Promise<void> }>(server: T): T => opened.adopt(server, (one) => one.stop());
-  const { planName, bucket, prefix, values } = options;
+  const { values } = options;
+  const { plan } = loadPlan(options.plan, 'holdfast.yaml');
+  const planName = plan.name;
+  const region = plan.cloud?.region ?? REGION;
   /** Short: PostgreSQL's socket below it may have 107 letters in all. */
   const directory = mkdtempSync(join(tmpdir(), 'hf-l'));
   opened.defer(() => rmSync(directory, { recursive: true, force: true }));
@@ -119,9 +136,12 @@ async function opening(options: LoopOptions, opened: AsyncDisposableStack): Prom
   const synthesised = synthesise(join(directory, 'holdfast.yaml'));
   opened.defer(() => synthesised.close());
   if (synthesised.exit !== 0) throw new Error(`synthesis failed: ${synthesised.said}`);
-  const deployment = deploymentOf(synthesised, planName, REGION);
-  const rights = rightsOf(permissionsOf(synthesised, planName, REGION), deployment, planName);
-  const { authorise } = rights;
+  const deployment = deploymentOf(synthesised, planName, region);
+  const policies = new LoopPolicies(synthesised.templates, planName, region);
+  const permissions = (): Permissions => policies.current.permissions;
+  const keys = (): ReadonlyMap<string, string> => policies.current.keys;
+  const rights = rightsOf({ permissions, keys, region });
+  const { authorise, assume } = rights;
 
   let shift = 0;
   const now = (): Date => new Date(Date.now() + shift);
@@ -130,50 +150,41 @@ async function opening(options: LoopOptions, opened: AsyncDisposableStack): Prom
   };
   let delivery: Delivery = 'once';
   let hindrance: (task: StoodTask) => string | null = () => null;
-  const replaced = new Map<string, string>();
   let onSays: (worker: RunningWorker) => void = () => undefined;
   const workers = new Set<RunningWorker>();
   const said: string[] = [];
-  let real = '';
 
-  const ceph: S3ForTests = opened.adopt(await s3ForTests(), (one) => one.close());
   const hook: HttpSink = own(await startHttpSink());
-  const sns: SnsServer = own(await startSns());
-  const s3 = own(await startS3Gate(ceph, authorise, () => shift));
-  const secrets = own(await startSecrets(deployment.secrets, authorise));
-  const cloudWatch = own(await startCloudWatch(authorise));
-  const credentials = own(await startCredentials());
-  const endpoints: Record<string, string> = {
-    AWS_ENDPOINT_URL_S3: s3.endpoint,
-    AWS_ENDPOINT_URL_SECRETS_MANAGER: secrets.endpoint,
-    AWS_ENDPOINT_URL_CLOUDWATCH: cloudWatch.endpoint,
-    AWS_ENDPOINT_URL_SNS: sns.endpoint,
-    // A call to anything else must fail, and not leave this machine.
-    AWS_ENDPOINT_URL: 'http://127.0.0.1:9',
-    AWS_REGION: REGION,
-    AWS_DEFAULT_REGION: REGION,
-    AWS_EC2_METADATA_DISABLED: 'true',
-  };
+  const services = await startServices({ plan, deployment, rights, region, shift: () => shift }, opened);
+  const { sns, queues, s3, buckets, secrets, cloudWatch, credentials } = services;
+  const endpoints: Record<string, string> = { ...services.endpoints };
   const surroundings = (): Record<string, string> => ({
     ...endpoints,
     HOLDFAST_TEST_CLOCK_SHIFT: String(shift),
     NODE_COMPILE_CACHE: join(directory, 'compiled'),
     NODE_OPTIONS: `--import=${CLOCK} --disable-warning=ExperimentalWarning`,
   });
-  const functionNamed = (name: string): DeployedFunction => {
-    const short = name.replace(`${planName}-`, '');
-    const found = deployment.functions.get(short);
-    if (!found) throw new Error(`no function ${name}`);
-    return { ...found, directory: replaced.get(short) ?? found.directory };
-  };
-  const functions = new FunctionProcesses(surroundings, (line) => void said.push(line));
+  const functions = new LoopFunctions({
+    deployment,
+    rights,
+    surroundings,
+    said: (line) => void said.push(line),
+    shift: () => shift,
+  });
   opened.defer(() => functions.close());
-  const lambda = await startLambda(
-    new Map([...deployment.functions.values()].map(({ name, arn }) => [name, arn])),
-    (name, event, requestId) => functions.run(functionNamed(name), event, requestId, shift),
-    authorise,
+  const lambda = own(
+    await startLambda({
+      functions: [...deployment.functions.values()],
+      run: (name, event, requestId) => functions.run(name, event, requestId),
+      authorise,
+      async onDead({ name, event }) {
+        const { role, deadLetters } = functions.named(name);
+        const body = JSON.stringify(event);
+        if (deadLetters) await unlessDenied(() => queues.send({ sender: role, queue: deadLetters, body }));
+      },
+    }),
   );
-  own(lambda);
+  const carriers = carriersOf({ deployment, rights, lambda, sns, queues });
   endpoints['AWS_ENDPOINT_URL_LAMBDA'] = lambda.endpoint;
   const ecs = await startEcs({
     clusterArn: deployment.clusterArn,
@@ -186,6 +197,8 @@ async function opening(options: LoopOptions, opened: AsyncDisposableStack): Prom
         surroundings: surroundings(),
         credentialsOf: (role) => `${credentials.endpoint}/${role}`,
         secret: (arn, role) => secrets.secretOf(arn, role),
+        assume: (role) => assume('ecs-tasks.amazonaws.com', role),
+        authorise,
         hinders: (one) => hindrance(one),
         stopMilliseconds: STOP_MILLISECONDS,
         onSays(worker) {
@@ -198,99 +211,88 @@ async function opening(options: LoopOptions, opened: AsyncDisposableStack): Prom
           said.push(`${worker.definition.family}: ended with ${code}`);
         },
       }),
-    async onStopped(event) {
-      for (const name of deployment.listeners(event))
-        for (let times = { once: 1, twice: 2, never: 0 }[delivery]; times > 0; times--)
-          lambda.send(functionNamed(name).name, event);
-    },
+    onChange: (event) => carriers.carry(event, { once: 1, twice: 2, never: 0 }[delivery]),
   });
   own(ecs);
   endpoints['AWS_ENDPOINT_URL_ECS'] = ecs.endpoint;
 
-  let passedOn = 0;
-  /** SNS has taken it; whether its caller was allowed to is asked, and its subscribers get it. */
-  const passMessagesOn = async (): Promise<boolean> => {
-    const before = passedOn;
-    for (; passedOn < sns.published.length; passedOn++) {
-      const { topic, subject, message, attributes } = sns.published[passedOn] as SnsServer['published'][number];
-      const caller = callerOf((sns.received[passedOn] as { headers: object }).headers as never, 'sns');
-      await authorise(caller, 'sns:Publish', topic ?? '*');
-      const forLambda = (JSON.parse(message) as Record<string, string>)['lambda'] ?? message;
-      const Sns = { TopicArn: topic, Subject: subject, Message: forLambda, MessageAttributes: attributes };
-      for (const name of deployment.subscribers(topic ?? ''))
-        lambda.send(functionNamed(name).name, { Records: [{ EventSource: 'aws:sns', Sns }] });
-    }
-    return passedOn > before;
-  };
   const settled = async (): Promise<void> => {
     for (let round = 0; round < SETTLED_ROUNDS; round++) {
       await lambda.settled();
       await ecs.settled();
       const calls = lambda.invoked.length + ecs.asked.length;
-      if (await passMessagesOn()) continue;
+      if (await carriers.passOn()) continue;
       await lambda.settled();
-      if (calls === lambda.invoked.length + ecs.asked.length && passedOn === sns.published.length) return;
+      if (calls === lambda.invoked.length + ecs.asked.length && !(await carriers.passOn())) return;
     }
     throw new Error('the deployment never comes to rest');
   };
-  const vault = (): S3Vault =>
-    new S3Vault({
-      name: 'cloud',
-      settings: { bucket: real, prefix, region: 'us-east-1', endpoint: ceph.endpoint, credentials: ceph, sse: null },
-    });
-  const invoke = (name: string, event: unknown): Promise<unknown> =>
-    functions.run(functionNamed(name), event, crypto.randomUUID(), shift);
+  const invoke = (name: string, event: unknown): Promise<unknown> => functions.run(name, event, crypto.randomUUID());
+  const scheduleOf = (name: string): DeployedSchedule => {
+    const short = deployment.functions.get(name)?.arn;
+    const found = deployment.schedules.find(
+      (one) => one.function === short || (one.event('') as { readonly source?: string }).source === name,
+    );
+    if (!found) throw new Error(`no schedule of ${name}`);
+    return found;
+  };
   const watch = async (): Promise<void> => {
-    lambda.send(functionNamed('watch').name, {});
+    await carriers.fire(scheduleOf('watch'), now().toISOString());
     await settled();
   };
 
   return {
     deployment,
     rights,
+    permissions,
+    keys,
     ecs,
     lambda,
     secrets,
     cloudWatch,
     s3,
+    queues,
+    carriers,
     scratch,
     said,
     told: () => hook.received.map((one) => one.json() as Told),
-    vault,
-    ledgerOf: (source) => Array.fromAsync(readLedger(vault(), source)),
+    buckets,
+    vault: (name) => buckets.vault(name),
+    ledgerOf: (source, name) => Array.fromAsync(readLedger(buckets.vault(name), source)),
     async deploy(at) {
       await settled();
       // What it remembers of earlier messages is gone with it.
-      await functions.renew(functionNamed('send-alert').name);
-      real = await ceph.another();
-      s3.lead(bucket, real);
+      await functions.renew('send-alert');
+      policies.restore();
+      await buckets.renew();
       ecs.clear();
       for (const list of [
         rights.denied,
         lambda.dead,
         lambda.invoked,
+        queues.letters,
         cloudWatch.written,
         s3.calls,
         hook.received,
         said,
       ])
         list.length = 0;
-      for (const [name, value] of Object.entries({ ...values, ALERT_HOOK: `${hook.url}/hook` }))
-        secrets.put(`holdfast/${planName}/${name}`, value);
+      for (const [name, value] of Object.entries({ ...values, ALERT_HOOK: `${hook.url}/hook` })) {
+        const secret = `holdfast/${planName}/${name}`;
+        if (name !== 'ALERT_HOOK' || deployment.secrets.has(secret)) secrets.put(secret, value);
+      }
       delivery = 'once';
       hindrance = () => null;
-      replaced.clear();
       onSays = () => undefined;
       s3.onDone(() => undefined);
       setClock(at);
-      await watch();
+      await carriers.firstWatch();
+      await settled();
     },
     setClock,
     now,
-    schedule(source, at) {
-      const { name, event } = deployment.scheduled(source, at);
-      lambda.send(functionNamed(name).name, event);
-    },
+    scheduleOf,
+    schedule: (source, at) => carriers.fire(scheduleOf(source), at),
     invoke,
     watch,
     settled,
@@ -300,13 +302,11 @@ async function opening(options: LoopOptions, opened: AsyncDisposableStack): Prom
     hinder(why) {
       hindrance = why;
     },
-    replace(name, other) {
-      if (other === null) replaced.delete(name);
-      else replaced.set(name, other);
-    },
+    replace: (name, directory) => functions.replace(name, directory),
     onSays(act) {
       onSays = act;
     },
+    amend: (edit) => policies.amend(edit),
     runningWorkers: () => [...workers],
     async close() {
       for (const worker of workers) worker.signal('SIGKILL');

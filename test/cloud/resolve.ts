@@ -130,8 +130,14 @@ function refOf(id: string, { Type, Properties = {} }: Resource, resolver: Resolv
     case 'AWS::EC2::VPC':
     case 'AWS::EC2::SecurityGroup':
     case 'AWS::KMS::Key':
-    case 'AWS::Lambda::Version':
       return id;
+    case 'AWS::Lambda::Version':
+      return arn('lambda', `function:${resolver.text(Properties['FunctionName'])}:1`);
+    // Without a name of ours CloudFormation makes one up.
+    case 'AWS::Events::Rule':
+      return named('Name');
+    case 'AWS::CloudWatch::Alarm':
+      return named('AlarmName');
     default:
       throw new Error(`Ref of a ${Type} is not known here (${id})`);
   }
@@ -160,6 +166,10 @@ function attributeOf(id: string, attribute: string, resource: Resource, resolver
       return arn('logs', `log-group:${name()}:*`);
     case 'AWS::Scheduler::ScheduleGroup.Arn':
       return arn('scheduler', `schedule-group/${name()}`);
+    case 'AWS::Events::Rule.Arn':
+      return arn('events', `rule/${name()}`);
+    case 'AWS::CloudWatch::Alarm.Arn':
+      return arn('cloudwatch', `alarm:${name()}`);
     case 'AWS::EC2::SecurityGroup.GroupId':
       return id;
     case 'AWS::SNS::Topic.TopicName':

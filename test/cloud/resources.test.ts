@@ -81,4 +81,29 @@ describe('what a deployment makes', () => {
     assert.equal(await allows('restorer', 's3:PutObject', `${REPLICA}/prod/backups/x`), false);
     assert.equal(await allows('restorer', 's3:DeleteObjectVersion', `${REPLICA}/prod/vault.json`), false);
   });
+
+  test('S3’s replication opens what lies here, seals it anew there, and can do nothing else', async () => {
+    const { allows, roleOf } = permissionsOf(synthesised, 'shop', REGION);
+    const who = 'replication of shop-backups';
+    const [id] = Object.entries(synthesised.templates.get('shop-vault')?.Resources ?? {}).find(
+      ([, { Type }]) => Type === 'AWS::KMS::Key',
+    ) as [string, unknown];
+    const here = `arn:aws:kms:${REGION}:${ACCOUNT}:key/${id}`;
+    const there = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1b2c3d4e-0000-4000-8000-000000000000`;
+    const by = (region: string): Record<string, string> => ({ 'kms:ViaService': `s3.${region}.amazonaws.com` });
+    const named = (alias: string) => ({ ...by('eu-west-1'), 'kms:ResourceAliases': [alias] });
+    const object = 'arn:aws:s3:::shop-backups/prod/vault.json';
+    assert.equal(await allows('s3.amazonaws.com', 'sts:AssumeRole', roleOf(who)), true);
+    assert.equal(await allows('lambda.amazonaws.com', 'sts:AssumeRole', roleOf(who)), false);
+    for (const action of ['GetObjectVersionForReplication', 'GetObjectVersionTagging', 'GetObjectRetention'])
+      assert.equal(await allows(who, `s3:${action}`, object), true, action);
+    for (const action of ['ReplicateObject', 'ReplicateTags'])
+      assert.equal(await allows(who, `s3:${action}`, `${REPLICA}/prod/vault.json`), true, action);
+    assert.equal(await allows(who, 'kms:Decrypt', here, by(REGION)), true);
+    assert.equal(await allows(who, 'kms:Decrypt', here, by('eu-west-1')), false);
+    assert.equal(await allows(who, 'kms:Encrypt', there, named('alias/holdfast/shop-cloud-replica')), true);
+    assert.equal(await allows(who, 'kms:Encrypt', there, named('alias/somebody-else')), false);
+    for (const action of ['ReplicateDelete', 'DeleteObject', 'PutObject'])
+      assert.equal(await allows(who, `s3:${action}`, `${REPLICA}/prod/vault.json`), false, action);
+  });
 });

@@ -5,9 +5,48 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { REGION } from '#test/cloud/cloud-plan';
-import { resourcesOf, type Synthesised, synthesise } from '#test/cloud/synthesised';
+import { resourcesOf, type Synthesised, synthesise, type Template } from '#test/cloud/synthesised';
 
-const EXAMPLES = ['archon72', 'chatcard', 'elspeth', 'genesis', 'sin-solver'] as const;
+/** Each source of an example: where it runs, and why. Those without `cloud:` are deployed for their alarms alone. */
+const EXAMPLES: Readonly<Record<string, { readonly cloud: boolean; readonly table: readonly string[] }>> = {
+  archon72: {
+    cloud: true,
+    table: [
+      'events  here   local, cloud  (it is kept in local, a directory of this machine)',
+      'cache   here   local, cloud  (it is kept in local, a directory of this machine)',
+      'config  here   local, cloud  (files: files of this machine)',
+    ],
+  },
+  chatcard: {
+    cloud: true,
+    table: [
+      'database  cloud  elsewhere  (postgres by its address, all its vaults are buckets)',
+      'schema    cloud  elsewhere  (postgres by its address, all its vaults are buckets)',
+      'cache     here   elsewhere  (runs: here)',
+    ],
+  },
+  elspeth: {
+    cloud: false,
+    table: [
+      'audit     here   backups  (the plan has no cloud:)',
+      'payloads  here   backups  (the plan has no cloud:)',
+      'config    here   backups  (the plan has no cloud:)',
+      'volumes   here   backups  (the plan has no cloud:)',
+    ],
+  },
+  genesis: { cloud: false, table: ['database  here   singapore  (the plan has no cloud:)'] },
+  'sin-solver': {
+    cloud: false,
+    table: [
+      'postgres       here   ssd, hdd, cloud  (the plan has no cloud:)',
+      'redis          here   ssd, hdd  (the plan has no cloud:)',
+      'config         here   ssd, cloud  (the plan has no cloud:)',
+      'training-data  here   hdd  (the plan has no cloud:)',
+      'checkpoints    here   ssd  (the plan has no cloud:)',
+      'models         here   cloud  (the plan has no cloud:)',
+    ],
+  },
+};
 /** CloudFormation takes 500 a stack; the rest is for what a plan grows by. */
 const MOST_RESOURCES = 400;
 
@@ -35,18 +74,53 @@ function isClean({ exit, said, manifest, templates }: Synthesised): void {
 }
 
 describe('cdk synth, without credentials and without Docker', () => {
-  for (const example of EXAMPLES)
-    test(`the example ${example}: its buckets, alarms and policies; every source is named with where it runs and why`, () => {
+  for (const [example, { cloud, table }] of Object.entries(EXAMPLES))
+    test(`the example ${example}${cloud ? ', as it stands' : ''}: every source is named with where it runs and why`, () => {
       const text = readFileSync(fileURLToPath(new URL(`../../examples/${example}.yaml`, import.meta.url)), 'utf8');
-      const made = synthesised(text, { region: REGION });
+      const made = synthesised(text, cloud ? {} : { region: REGION });
       try {
         isClean(made);
-        assert.match(made.said, /^\S+ +here +\S.* \(the plan has no cloud:\)$/m);
+        assert.deepEqual(
+          made.said.split('\n').filter((line) => / {2}(?:here|cloud) +\S.* \(.*\)$|^warning: /.test(line)),
+          table,
+        );
         assert.deepEqual([...made.templates.keys()].sort(), [`${example}-vault`, `${example}-work`]);
+        const work = made.templates.get(`${example}-work`) as Template;
+        const running = table.filter((line) => /^\S+ +cloud /.test(line)).map((line) => line.split(' ')[0]);
+        assert.deepEqual(
+          resourcesOf(work, 'AWS::ECS::TaskDefinition').map(([, { Properties }]) => Properties?.['Family']),
+          running.flatMap((source) => [`${example}-${source}-backup`, `${example}-${source}-prove`]),
+        );
       } finally {
         made.close();
       }
     });
+
+  test('a PostgreSQL source of the cloud that says no version: a warning with its line, and what to write', () => {
+    const made = synthesised(`version: 1
+name: shop
+encryption: { recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], identity: { env: KEY } }
+vaults: { cloud: { s3: shop-backups, region: ${REGION} } }
+tiers: { daily: { keep: 30d } }
+sources:
+  events: { postgres: { url: "\${DATABASE_URL}" }, schedule: [{ every: 1d, tier: daily, to: [cloud] }] }
+  users: { postgres: { url: "\${USERS_URL}", version: 16 }, schedule: [{ every: 1d, tier: daily, to: [cloud] }] }
+  local: { postgres: { url: "\${LOCAL_URL}" }, runs: here, schedule: [{ every: 1d, tier: daily, to: [cloud] }] }
+cloud: { region: ${REGION} }
+`);
+    try {
+      isClean(made);
+      const [warning = '', ...more] = made.said.split('\n').filter((line) => line.startsWith('warning: '));
+      assert.deepEqual(more, []);
+      assert.match(
+        warning,
+        /holdfast\.yaml:7:\d+ sources\.events\.postgres: no version, so the image has PostgreSQL 17/,
+      );
+      assert.match(warning, /write version: NN/i);
+    } finally {
+      made.close();
+    }
+  });
 
   test('twenty sources at once stay under 400 resources a stack, each with tasks, a schedule and alarms of its own', () => {
     const sources = Array.from(
@@ -129,9 +203,28 @@ cloud: { region: ${REGION} }
       /:5:\d+ .*a key file is out of a task’s reach/,
     ],
     [
+      'an identity, and an engine, that are not there yet: every run would fail',
+      plan(
+        'schedule: [{ every: 1d, tier: daily, to: [cloud] }]',
+        '{ secret: "arn:aws:secretsmanager:eu-north-1:111122223333:secret:k" }',
+      ).replace(
+        'sources:\n',
+        `sources:\n  code: { git: { repository: "https://git.example.com/x.git" }, schedule: [{ every: 1d, tier: daily, to: [cloud] }] }\n`,
+      ),
+      /:9:\d+ sources\.code\.git: .* not there yet[\s\S]*:5:\d+ encryption\.identity\.secret: .* not there yet/,
+    ],
+    [
       'a run every five minutes',
       plan('schedule: [{ every: 5m, tier: daily, to: [cloud] }]'),
       /:9:\d+ .*every 5 minutes in the cloud, want 15 minutes or more/,
+    ],
+    [
+      'a bucket in another region than what is deployed',
+      plan('schedule: [{ every: 1d, tier: daily, to: [cloud] }]').replace(
+        `s3: shop-backups, region: ${REGION}`,
+        's3: shop-backups, region: eu-west-1',
+      ),
+      /:6:\d+ vaults\.cloud\.region: got eu-west-1, want eu-north-1/,
     ],
     [
       'no cloud: and no region',

@@ -4,7 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { type JobDocument, jobFor } from '#core/job';
 import type { LedgerEntry } from '#core/ledger';
 import { type LoadedPlan, loadPlan } from '#core/plan-load';
-import { variablesOfSource } from '#core/plan-variables';
+import { variablesOfSource, variablesOfVaults } from '#core/plan-variables';
+import { copiedInAws } from '#core/where';
 import type { S3ForTests } from '#test/servers/ceph';
 import { createVaultIdentity } from '#vault/identity';
 import { readLedger } from '#vault/ledger-store';
@@ -29,6 +30,8 @@ export function newKey(): Key {
 export interface Trial {
   readonly plan: LoadedPlan;
   readonly vault: S3Vault;
+  /** Where all of it is copied to, when it was asked for. */
+  readonly replica: S3Vault | null;
   /** The environment of one task: its document, its secrets, and what ECS adds by itself. */
   environmentOf(document: JobDocument): Record<string, string>;
   document(job: JobDocument['job'], source: string, over?: Partial<JobDocument>): JobDocument;
@@ -39,19 +42,25 @@ export interface Trial {
 /**
  * @param sources lines of YAML below `sources:`; each source goes to the vault `cloud`
  * @param values of the `${NAME}`s, which a task gets when its source names them
+ * @param options `replica`: a second bucket, a replica of the first; its keys are `${REPLICA_KEY}` and `${REPLICA_SECRET}`
  */
 export async function startTrial(
   s3: S3ForTests,
   key: Key,
   sources: readonly string[],
   values: Readonly<Record<string, string>>,
+  options: { readonly replica?: boolean } = {},
 ): Promise<Trial> {
   const bucket = await s3.another();
+  const second = options.replica ? await s3.another() : null;
+  const keys = 'accessKeyId: "${REPLICA_KEY}", secretAccessKey: "${REPLICA_SECRET}"';
   const plan = loadPlan(
     `version: 1
 name: shop
 encryption: { recipients: [${key.recipient}], identity: { env: HOLDFAST_IDENTITY } }
-vaults: { cloud: { s3: ${bucket}, prefix: prod, region: ${REGION} } }
+vaults:
+  cloud: { s3: ${bucket}, prefix: prod, region: ${REGION}${second === null ? '' : ', replica: { vault: far }'} }
+${second === null ? '' : `  far: { s3: ${second}, endpoint: "${s3.endpoint}", region: ${REGION}, ${keys} }`}
 tiers: { daily: { keep: 30d } }
 sources:
 ${sources.map((line) => `  ${line}`).join('\n')}
@@ -59,17 +68,26 @@ cloud: { region: ${REGION} }
 `,
     'holdfast.yaml',
   );
-  const vault = new S3Vault({
-    name: 'cloud',
-    settings: { bucket, prefix: 'prod', region: REGION, endpoint: s3.endpoint, credentials: s3, sse: null },
-  });
-  await createVaultIdentity(vault, { plan: 'shop', id: 'trial', created: new Date() });
+  const opened = async (name: string, inBucket: string, prefix: string): Promise<S3Vault> => {
+    const settings = { bucket: inBucket, prefix, region: REGION, endpoint: s3.endpoint, credentials: s3, sse: null };
+    const made = new S3Vault({ name, settings });
+    await createVaultIdentity(made, { plan: 'shop', id: `trial-${name}`, created: new Date() });
+    return made;
+  };
+  const vault = await opened('cloud', bucket, 'prod');
+  const replica = second === null ? null : await opened('far', second, '');
   const role = await taskRole(s3);
-  const known: Readonly<Record<string, string>> = { ...values, HOLDFAST_IDENTITY: key.identity };
+  const known: Readonly<Record<string, string>> = {
+    ...values,
+    HOLDFAST_IDENTITY: key.identity,
+    REPLICA_KEY: s3.accessKeyId,
+    REPLICA_SECRET: s3.secretAccessKey,
+  };
   let attempts = 0;
   return {
     plan,
     vault,
+    replica,
     document(job, source, over = {}) {
       attempts += 1;
       return jobFor(plan, {
@@ -86,11 +104,12 @@ cloud: { region: ${REGION} }
       });
     },
     environmentOf(document) {
-      const names = variablesOfSource(
-        plan.plan,
-        document.source,
-        document.job === 'prove' ? 'identity' : 'no identity',
-      );
+      const { job, source } = document;
+      const ways = copiedInAws(plan.plan).get(source) ?? [];
+      const names =
+        job === 'replicate'
+          ? variablesOfVaults(plan.plan, new Set(ways.flatMap(({ from, to }) => [from, to])))
+          : variablesOfSource(plan.plan, source, job === 'prove' ? 'identity' : 'no identity');
       return {
         ...Object.fromEntries(names.map((name) => [name, known[name] ?? ''])),
         HOLDFAST_JOB: JSON.stringify(document),

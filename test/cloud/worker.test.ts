@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -8,8 +7,9 @@ import { writeWorkerContext } from '#cloud/worker-bundle';
 import { EXIT } from '#core/errors';
 import type { JobDocument } from '#core/job';
 import { outcomesOf } from '#jobs/catalog';
-import { childrenIn, commandOf, programOf } from '#test/cli/children';
+import { childrenIn, programOf } from '#test/cli/children';
 import { makeDatabase } from '#test/cli/small-plan';
+import { type EndedTask, leftIn, runTask } from '#test/cloud/worker-process';
 import { newKey, startTrial, type Trial } from '#test/cloud/worker-trial';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { type PostgresServer, startPostgres } from '#test/servers/postgres';
@@ -18,13 +18,6 @@ import { type RedisServer, startRedis } from '#test/servers/redis';
 /** As a task is stopped: ECS asks, waits 120 s, and kills. */
 const STOP_SECONDS = 100;
 const BIG_ROWS = 800_000;
-
-interface Ended {
-  readonly code: number | null;
-  readonly said: string;
-  /** From the signal to its end; 0 when there was none. */
-  readonly seconds: number;
-}
 
 /** Short: PostgreSQL's socket below it may have 107 letters in all. */
 const dir = mkdtempSync(join(tmpdir(), 'hf-w'));
@@ -80,42 +73,13 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-/**
- * One task: the bundle under a process of its own, with the environment that ECS gives.
- * @param stopWhen SIGTERM as soon as it holds; asked with what the task has said
- */
-async function task(document: JobDocument, stopWhen?: (said: string) => boolean): Promise<Ended> {
-  const child = spawn(process.execPath, ['--max-semi-space-size=2', join(dir, 'image/worker.mjs')], {
-    cwd: scratch,
-    env: {
-      PATH: process.env['PATH'],
-      ...{ HOLDFAST_SCRATCH: scratch, TMPDIR: scratch, HOME: scratch },
-      ...trial.environmentOf(document),
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-  });
-  let said = '';
-  for (const output of [child.stdout, child.stderr])
-    output.setEncoding('utf8').on('data', (text: string) => {
-      said += text;
-    });
-  let toldAt = 0;
-  const timer = setInterval(() => {
-    if (toldAt > 0 || !stopWhen?.(said)) return;
-    toldAt = performance.now();
-    child.kill('SIGTERM');
-  }, 20);
-  const code = await new Promise<number | null>((done) => child.once('close', done));
-  clearInterval(timer);
-  return { code, said, seconds: toldAt === 0 ? 0 : (performance.now() - toldAt) / 1000 };
+function task(document: JobDocument, stopWhen?: (said: string) => boolean): Promise<EndedTask> {
+  return runTask({ image: join(dir, 'image'), scratch }, trial.environmentOf(document), stopWhen);
 }
 
 /** Nothing of a run is left on its disk, and none of its children. */
 function assertClean(): void {
-  const files = readdirSync(scratch, { recursive: true }).filter((name) => !/^holdfast-\d+$/.test(String(name)));
-  assert.deepEqual(files, []);
-  assert.deepEqual(childrenIn(scratch).map(commandOf), []);
+  assert.deepEqual(leftIn(scratch), []);
 }
 
 function assertSaysNoSecret(said: string): void {

@@ -270,6 +270,15 @@ describe('what is wrong with the vaults', () => {
     assert.deepEqual(wrong([vault({ capacity: null, free: null })]), [], 'a bucket has no end');
   });
 
+  test('I5: a bucket whose rules end what nobody gave up is critical, whatever its kind’s route', () => {
+    assert.deepEqual(wrong([vault({ endingRules: [] }), vault({ endingRules: null })]), []);
+    const [ending, ...more] = wrong([
+      vault({ name: 'cloud', url: 's3://x/prod', endingRules: ['rule "tidy" (prod/)'] }),
+    ]);
+    assert.deepEqual([ending?.key, ending?.severity, more], ['ending/cloud', 'critical', []]);
+    assert.match(ending?.happened ?? '', /^s3:\/\/x\/prod: rule "tidy" \(prod\/\)\./);
+  });
+
   test('a clock that differs from the vaults’ by more than five minutes, told once for all of them', () => {
     assert.deepEqual(wrong([vault({ clockAheadSeconds: 299 })]), []);
     const [clock, ...more] = wrong([

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { possibleVaults, routesOf, wantedVaults, withReplicas } from '#core/copy-rules';
+import { ownRoutes, possibleVaults, routesOf, wantedVaults, withReplicas } from '#core/copy-rules';
 import { scheduleKeys } from '#core/due';
 import { loadPlan } from '#core/plan-load';
 
@@ -50,6 +50,16 @@ describe('where a backup belongs', () => {
   test('the ways: from the first vault of a schedule to the others, and back to it from the second', () => {
     const ways = routesOf(plan, 'app').map(({ from, to }) => `${from}→${to}`);
     assert.deepEqual(ways, ['b→c', 'c→b', 'd→a', 'a→d']);
+    // Where it goes by the plan of today: a replica of a vault that it does not write is none of its own ways.
+    assert.deepEqual(
+      ownRoutes(plan, 'app').map(({ from, to }) => `${from}→${to}`),
+      ['d→a', 'a→d'],
+    );
+    assert.deepEqual(
+      ownRoutes(plan, 'tree').map(({ from, to }) => `${from}→${to}`),
+      ['b→c', 'c→b', 'a→b', 'b→a'],
+    );
+    assert.deepEqual(ownRoutes(plan, 'gone'), []);
     assert.deepEqual(routesOf(plan, 'gone')[0], { from: 'b', to: 'c', limitSeconds: 300, concurrent: 2 });
   });
 });

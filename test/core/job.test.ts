@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { ownRoutes } from '#core/copy-rules';
 import { UsageError } from '#core/errors';
 import { clientToken, type JobDocument, jobFor, readJob, readStartPayload } from '#core/job';
 import { planOfJob } from '#core/job-plan';
@@ -80,6 +81,59 @@ ${probes.join('\n')}
     assert.throws(() => jobFor(plan, request('one')), /source one needs \d+ bytes of the plan .* at most 6144 fit/);
   });
 
+  describe('of copies', () => {
+    const plan = loadPlan(
+      `version: 1
+name: shop
+encryption: { recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], identity: { env: KEY } }
+vaults:
+  ssd:   { disk: /var/backups/shop }
+  cloud: { s3: shop, region: eu-north-1, lock: governance, replica: { vault: space, lag: 5m, concurrent: 2 } }
+  space: { s3: shop, endpoint: "https://sgp1.example.com", accessKeyId: "\${SPACE_KEY}", secretAccessKey: "\${SPACE_SECRET}", replica: { vault: ssd } }
+  other: { s3: others }
+tiers: { hourly: { keep: 2d }, daily: { keep: 30d }, yearly: { keep: 7y, class: infrequent } }
+sources:
+  files:
+    files: { paths: [x] }
+    objectives: { rpo: 2h }
+    before: ["stop it"]
+    schedule:
+      - { every: 1h, tier: hourly, to: [ssd] }
+      - { cron: "0 2 * * *", tier: daily, to: [ssd, cloud] }
+  events:
+    postgres: { url: "\${DATABASE_URL}" }
+    probes: { newest: select max(n) from events }
+    schedule: [{ cron: "0 2 * * *", tier: daily, to: [other] }]
+cloud: { region: eu-north-1 }
+`,
+      'holdfast.yaml',
+    );
+
+    test('the buckets between which one source goes, every tier, and nothing of how it is captured or proven', () => {
+      const document = jobFor(plan, request('files', { job: 'replicate' }));
+      const { plan: read, sha256 } = planOfJob(readJob(JSON.stringify(document)));
+      assert.equal(sha256, plan.sha256);
+      assert.deepEqual(Object.keys(read.vaults), ['cloud', 'space']);
+      assert.deepEqual(read.vaults['cloud'], plan.plan.vaults['cloud']);
+      assert.equal(read.vaults['space']?.replica, undefined, 'the directory is not the task’s to write');
+      assert.deepEqual(read.tiers, plan.plan.tiers);
+      const settings = read.sources['files'];
+      assert.deepEqual(
+        settings?.schedule.map(({ cron, to }) => [cron, to]),
+        [['0 2 * * *', ['cloud']]],
+      );
+      assert.deepEqual([settings?.before, settings?.objectives], [undefined, undefined]);
+      assert.deepEqual(ownRoutes(read, 'files'), [{ from: 'cloud', to: 'space', limitSeconds: 300, concurrent: 2 }]);
+    });
+
+    test('a source of one vault has none, and the answer names those that have', () => {
+      assert.throws(
+        () => jobFor(plan, request('events', { job: 'replicate' })),
+        /nothing of "events" is copied .* by a task, want one of files/,
+      );
+    });
+  });
+
   test('what is none, or of another version, is refused', () => {
     assert.throws(() => readJob('{'), UsageError);
     assert.throws(() => readJob('{"holdfast":2}'), /not one this version knows/);
@@ -95,16 +149,19 @@ describe('what start-job is sent', () => {
       { action: 'backup' },
       { action: 'backup', source: 'events', teir: 'daily' },
       { action: 'pause', source: 'events' },
+      { action: 'replicate' },
     ])
       assert.throws(
         () => readStartPayload(wrong),
         (error: unknown) =>
-          error instanceof UsageError && /actions: backup, prove, retain, pause, resume/.test(error.hint ?? ''),
+          error instanceof UsageError &&
+          /actions: backup, prove, retain, pause, resume, replicate/.test(error.hint ?? ''),
         JSON.stringify(wrong),
       );
   });
 
   test('the one-liner of the manual is accepted', () => {
-    assert.deepEqual(readStartPayload({ action: 'backup', source: 'events' }), { action: 'backup', source: 'events' });
+    for (const action of ['backup', 'replicate'] as const)
+      assert.deepEqual(readStartPayload({ action, source: 'events' }), { action, source: 'events' });
   });
 });

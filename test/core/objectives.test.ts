@@ -17,6 +17,7 @@ const history: History = {
   newest: null,
   reason: null,
   restoreSeconds: null,
+  thawSeconds: 0,
 };
 const proven = (hours: number): Partial<History> => ({
   newestProven: { id: 'P', snapshotAt: hoursAgo(hours) },
@@ -128,6 +129,12 @@ describe('I4: green means restored', () => {
       '! the last restore took 2h, longer than its RTO 1h',
     ]);
     assert.deepEqual(said(source, { ...proven(10), restoreSeconds: 60 }), []);
+    assert.deepEqual(said(source, { ...proven(10), restoreSeconds: 60, thawSeconds: 12 * 3600 }), [
+      '! the newest proven backup needs a thaw of up to 12h, and the last restore took 1m: together, longer than its RTO 1h',
+    ]);
+    assert.deepEqual(said(source, { ...proven(10), thawSeconds: 12 * 3600 }), [
+      '! the newest proven backup needs a thaw of up to 12h, longer than its RTO 1h',
+    ]);
     assert.deepEqual(said(nightly, proven(-2)), ['! newest backup lies 2h in the future: a clock is wrong']);
     assert.deepEqual(said(nightly, proven(-0.05)), []);
   });

@@ -78,20 +78,20 @@ function source(name: string, backup: RunbookBackup | null, more: Partial<Runboo
 }
 
 function backup(of: Manifest, more: Partial<RunbookBackup> = {}): RunbookBackup {
-  return { manifest: of, vault: 'ssd', proven: true, seconds: 95.2, guide: GUIDE, ...more };
+  return { manifest: of, vault: 'ssd', proven: true, seconds: 95.2, guide: GUIDE, archived: null, ...more };
 }
 
 const FACTS: RunbookFacts = {
   plan: 'archon',
   writtenAt: new Date('2026-11-21T03:00:00Z'),
   inVault: 'ssd',
-  key: { saidToBe: 'the key file is `./holdfast.key`', recipients: ['age1first', 'age1second'] },
+  key: { saidToBe: 'the key file is `./holdfast.key`', recipients: ['age1first', 'age1second'], secret: null },
   vaults: [
     { name: 'ssd', url: '/var/backups/my archon', bucket: null, problem: null },
     {
       name: 'cold-store',
       url: 's3://archon-backups/prod',
-      bucket: { name: 'archon-backups', prefix: 'prod', region: 'eu-north-1', endpoint: null },
+      bucket: { name: 'archon-backups', prefix: 'prod', region: 'eu-north-1', endpoint: null, deployed: null },
       problem: null,
     },
     { name: 'usb', url: '/mnt/usb', bucket: null, problem: 'vault usb is not mounted' },
@@ -130,6 +130,26 @@ describe('the runbook', () => {
     const page = runbook(FACTS);
     assert.equal(page, runbook(structuredClone(FACTS)));
     assert.equal(page, readFileSync(GOLDEN, 'utf8'));
+  });
+
+  test('a backup that goes to an archive class has its thaw before its fetch, with the day, for files that are moved', () => {
+    const archived = { class: 'deep-archive', from: new Date('2026-12-21T02:00:00Z'), seconds: 43_200 } as const;
+    const [events, cache] = FACTS.sources as [RunbookSource, RunbookSource];
+    const cold = { ...cache, backup: { ...(cache.backup as RunbookBackup), archived } };
+    const page = runbook({ ...FACTS, sources: [events, cold] });
+    assert.match(page, /\| 1m 35s, from 2026-12-21 on after a thaw of up to 12h \|/);
+    assert.match(page, /\*\*From 2026-12-21 on\*\* its files lie in DEEP_ARCHIVE/);
+    const thaws = readPage(page).blocks.filter(({ info }) => info === 'sh thaw');
+    assert.deepEqual(
+      thaws.map(({ text }) => /aws s3api (\S+) .*--bucket "\$BUCKET_COLD_STORE"/.exec(text)?.[1]),
+      ['restore-object', 'head-object'],
+    );
+    assert.match(thaws[0]?.text ?? '', /^folder=prod\/backups\/cache\/daily\/20261120T020000Z-11aa$/m);
+    for (const { text } of thaws)
+      assert.match(text, /^for name in database.dump.zst.age database.dump.zst.age.002; do$/m, 'not the small one');
+    assert.ok(page.indexOf('restore-object') < page.indexOf('fetch_cold_store backups/cache'));
+    const past = runbook({ ...FACTS, sources: [cold], writtenAt: new Date('2027-01-01T00:00:00Z') });
+    assert.match(past, /\| 1m 35s, after a thaw of up to 12h \|/);
   });
 
   test('I4: what is not proven is named as such, and what is missing is named at all', () => {
@@ -172,7 +192,7 @@ describe('the runbook', () => {
     const sealed = (method: 'none' | 'gpg', recipients: string[]) =>
       runbook({
         ...FACTS,
-        key: { saidToBe: null, recipients: [] },
+        key: { saidToBe: null, recipients: [], secret: null },
         sources: [
           source(
             'events',

@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { loadPlan } from '#core/plan-load';
 import { checkedPlan, isWhole } from '#core/plan-value';
 import { variablesOfChannels, variablesOfHeartbeat, variablesOfVaults } from '#core/plan-variables';
-import { placesOfSources, seenFromAws } from '#core/where';
+import { copiedInAws, placesOfSources, seenFromAws } from '#core/where';
 
 const EXAMPLES = new URL('../../examples/', import.meta.url);
 const plans = readdirSync(EXAMPLES)
@@ -33,6 +33,48 @@ describe('a plan beside a function', () => {
           schedule.length > 0 && schedule.every(({ to }) => to.every((name) => Object.hasOwn(seen.vaults, name))),
         );
     });
+});
+
+describe('what AWS copies from bucket to bucket', () => {
+  const planOf = (cloud: string) =>
+    loadPlan(
+      `version: 1
+name: shop
+encryption: none
+vaults:
+  ssd:   { disk: /var/backups/shop }
+  cloud: { s3: shop, region: eu-north-1, replica: { vault: space } }
+  space: { s3: shop, endpoint: "https://sgp1.example.com", replica: { vault: ssd } }
+  other: { s3: shop-other, region: eu-north-1, replica: { region: eu-west-1 } }
+tiers: { daily: { keep: 30d } }
+sources:
+  events: { postgres: { url: "\${DATABASE_URL}" }, schedule: [{ cron: "0 2 * * *", tier: daily, to: [cloud] }] }
+  files:  { files: { paths: [x] }, schedule: [{ cron: "0 2 * * *", tier: daily, to: [ssd, cloud] }] }
+  twice:  { postgres: { url: "\${OTHER_URL}" }, schedule: [{ cron: "0 2 * * *", tier: daily, to: [other, cloud] }] }
+  alone:  { postgres: { url: "\${THIRD_URL}" }, schedule: [{ cron: "0 2 * * *", tier: daily, to: [other] }] }
+  local:  { files: { paths: [y] }, schedule: [{ cron: "0 2 * * *", tier: daily, to: [ssd] }] }
+${cloud}
+`,
+      'holdfast.yaml',
+    ).plan;
+
+  test('I14: a replica in a directory is its machine’s: nothing in AWS can say that it is away', () => {
+    const { vaults } = seenFromAws(planOf(''));
+    assert.equal(vaults['space']?.replica, undefined);
+    assert.equal(vaults['cloud']?.replica?.vault, 'space');
+    assert.equal(vaults['other']?.replica?.region, 'eu-west-1');
+  });
+
+  test('a task for each source with a second bucket, whatever machine it runs on; S3’s own replication needs none', () => {
+    const copied = copiedInAws(planOf('cloud: { region: eu-north-1 }'));
+    const ways = [...copied].map(([source, routes]) => [source, routes.map(({ from, to }) => `${from}→${to}`).join()]);
+    assert.deepEqual(ways, [
+      ['events', 'cloud→space'],
+      ['files', 'cloud→space'],
+      ['twice', 'cloud→space,other→cloud,cloud→other'],
+    ]);
+    assert.equal(copiedInAws(planOf('')).size, 0, 'without cloud: nothing runs as a task');
+  });
 });
 
 test('what a function is given the values of: keys of other stores, its channels, the dead man’s address', () => {

@@ -90,6 +90,17 @@ describe('what the cloud cannot do is refused with the line', () => {
     assert.deepEqual(cloudProblems(planOf(`${postgres}\n    runs: here\n    ${NIGHTLY}`, file)), []);
   });
 
+  test('no identity at all, where something is to be proven', () => {
+    const { encryption, ...plan } = planOf(`${postgres}\n    ${NIGHTLY}`);
+    assert.ok(encryption !== 'none');
+    const without = { ...plan, encryption: { recipients: encryption.recipients } };
+    const [problem, ...more] = cloudProblems(without);
+    assert.deepEqual(problem?.path, ['encryption', 'identity']);
+    assert.match(problem?.message ?? '', /identity: got nothing, and no backup can be proven .* one runs in the cloud/);
+    assert.equal(more.length, 0);
+    assert.deepEqual(cloudProblems({ ...without, encryption: 'none' }), []);
+  });
+
   test('a gpg recipient: a task has no keyring', () => {
     const text = planOf(`${postgres}\n    ${NIGHTLY}`);
     const withGpg = { ...text, encryption: { recipients: ['gpg:backup@shop'] } };

@@ -21,6 +21,7 @@ export interface Night {
  * A year of a source in memory: every run of its schedules (`all`), and at every midnight the decision of
  * `core/retention` for every vault, carried out by leaving out what it gives up. No disk, no ledger, no clock.
  * @param begin what another year's night left, to go on from
+ * @param holdsAt backups that somebody holds at a midnight, and why
  */
 export function* memoryYear(
   plan: Plan,
@@ -28,6 +29,7 @@ export function* memoryYear(
   year: Year,
   all: readonly YearRun[],
   begin: readonly Night[] = [],
+  holdsAt: (at: Date) => ReadonlyMap<string, string> = () => new Map(),
 ): Generator<Night> {
   const settings = plan.sources[source] as Source;
   const vaults = [...new Set(settings.schedule.flatMap(({ to }) => to))];
@@ -42,7 +44,7 @@ export function* memoryYear(
       const retention = decide({
         backups: before,
         unreadable: [],
-        holds: new Map(),
+        holds: holdsAt(at),
         acknowledged: [],
         logs: new Map(),
         tiers: plan.tiers,

@@ -191,7 +191,13 @@ describe('the example plans on real servers', () => {
     await postgres.sql(database, WEB_APPLICATION);
     const place = await placeOf('chatcard', environment({ DATABASE_URL: postgres.url(database) }), [
       ['s3: chatcard-backups,', `s3: ${await s3.another()}, endpoint: "${s3.endpoint}",`],
+      // The server of this machine.
+      [
+        'version: 16,',
+        `version: ${await postgres.sql('postgres', "select current_setting('server_version_num')::int / 10000")},`,
+      ],
     ]);
+    place.environment['HOLDFAST_IDENTITY'] = readFileSync(place.path('holdfast.key'), 'utf8');
     try {
       await stored(place);
       const { probes } = await newest(place, 'database');

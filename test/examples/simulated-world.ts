@@ -7,7 +7,7 @@ import { parse, stringify } from 'yaml';
 import type { Telling } from '#core/alert';
 import { NotProvableHere } from '#core/errors';
 import type { Plan } from '#core/plan';
-import type { Clock, Delivery, Messenger, StoredVolume, StoreOptions, VaultEntry } from '#core/ports';
+import type { Clock, Delivery, Messenger, StoredVolume, StoreOptions, Vault, VaultEntry } from '#core/ports';
 import { openWorld, SecretKeeper, type World } from '#host/world';
 import type { JobEnvironment } from '#jobs/environment';
 import { DiskVault } from '#vault/disk-vault';
@@ -16,8 +16,8 @@ import { createVaultIdentity } from '#vault/identity';
 /**
  * An example plan in a world whose time the test sets. Real: the jobs, the engines, disk vaults with their records and
  * their ledger, the plan's own schedules, tiers, holds, routes. Not real: the clock; the sources, which are small SQLite
- * files and directories in place of servers and data; every vault is a directory; nothing is encrypted; messages are
- * kept and not sent; nothing is replicated. Schedules, tiers, holds, objectives and alerts are the example's, word by word.
+ * files and directories in place of servers and data; every vault is a directory unless the test makes it another;
+ * nothing is encrypted; messages are kept and not sent; nothing is replicated. Schedules, tiers, holds, objectives and alerts are the example's, word by word.
  */
 export interface SimulatedWorld {
   readonly clock: SimulatedClock;
@@ -26,7 +26,7 @@ export interface SimulatedWorld {
   /** What was told, in order, with the simulated time in each. */
   readonly told: readonly Telling[];
   heartbeats(): number;
-  vault(name: string): SimulatedVault;
+  vault(name: string): Vault;
   /** Gives a source another content. */
   change(source: string): void;
   /** Takes away, or gives back, what a proof needs: engines then cannot load, and say so. */
@@ -57,7 +57,7 @@ export class SimulatedClock implements Clock {
 }
 
 /** A directory whose own clock, and whose files' times, are the simulated ones. */
-export class SimulatedVault extends DiskVault {
+class SimulatedVault extends DiskVault {
   readonly #clock: Clock;
   readonly #times = new Map<string, Date>();
 
@@ -129,8 +129,16 @@ function folderFor(name: string): string {
   throw new Error('no temporary directory');
 }
 
-/** @param text the example; `start`: when its vaults are made */
-export async function simulatedWorld(name: string, text: string, start: Date): Promise<SimulatedWorld> {
+/**
+ * @param text the example; `start`: when its vaults are made
+ * @param vaultOf makes one of the plan's vaults, whose own clock has to be the given one
+ */
+export async function simulatedWorld(
+  name: string,
+  text: string,
+  start: Date,
+  vaultOf?: (name: string, clock: Clock) => Vault,
+): Promise<SimulatedWorld> {
   const folder = folderFor(name);
   const contents = makeSources(folder, text);
   writeFileSync(join(folder, 'holdfast.yaml'), forSimulation(text));
@@ -155,14 +163,15 @@ export async function simulatedWorld(name: string, text: string, start: Date): P
   const messenger = new KeptMessages();
   const run = { ...world.run, clock, host: 'the-year' };
   const { plan } = world.plan;
-  const vaults = new Map<string, SimulatedVault>();
+  const vaults = new Map<string, Vault>();
   for (const vault of Object.keys(plan.vaults)) {
     const root = join(folder, 'vaults', vault);
-    const opened = new SimulatedVault({ name: vault, root, processes: run.processes }, clock);
+    const opened =
+      vaultOf?.(vault, clock) ?? new SimulatedVault({ name: vault, root, processes: run.processes }, clock);
     await createVaultIdentity(opened, { plan: plan.name, id: `vault-${vault}`, created: start });
     vaults.set(vault, opened);
   }
-  const vault = (asked: string): SimulatedVault => {
+  const vault = (asked: string): Vault => {
     const found = vaults.get(asked);
     if (!found) throw new Error(`the plan has no vault ${asked}`);
     return found;

@@ -1,12 +1,14 @@
+import type { LedgerEntry } from '#core/ledger';
 import { type Manifest, manifestKey, signManifest } from '#core/manifest';
 import type { Schedule, Source } from '#core/plan';
+import type { Vault } from '#core/ports';
 import { type Proof, proofKey, proofName, signProof } from '#core/proof';
 import { timingText } from '#core/schedule';
 import { expiresAt } from '#core/tiers';
 import { backup } from '#jobs/backup';
 import type { BackupRun } from '#jobs/backup-run';
 import { manifestAt, placesOf } from '#jobs/catalog';
-import type { SimulatedVault, SimulatedWorld } from '#test/examples/simulated-world';
+import type { SimulatedWorld } from '#test/examples/simulated-world';
 import type { YearRun } from '#test/examples/year';
 import { appendLedger } from '#vault/ledger-store';
 
@@ -62,13 +64,13 @@ async function tell(
   { source, schedule, at, tier, id, vaults: [home] }: YearRun,
   manifest: Manifest,
   proof: Proof | null,
-  vault: SimulatedVault,
+  vault: Vault,
   world: SimulatedWorld,
 ): Promise<void> {
   const bytes = manifest.artifacts.flatMap(({ volumes }) => volumes).reduce((sum, one) => sum + one.bytes, 0);
   const { clock, host } = world.environment.run;
   const common = { id, manifest: manifest.sha256, host };
-  const details =
+  const details: LedgerEntry['details'] =
     vault.name === home
       ? {
           tier,

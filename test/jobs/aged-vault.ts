@@ -21,6 +21,8 @@ export interface Aged {
   readonly point?: string;
   /** Four hex digits at the end of its id. */
   readonly suffix?: string;
+  /** Bytes stored, when it matters how many. */
+  readonly bytes?: number;
 }
 
 export function idAt(at: string | Date, suffix = '0000'): string {
@@ -30,7 +32,7 @@ export function idAt(at: string | Date, suffix = '0000'): string {
 /** Writes it as its run would: artifact, manifest, ledger entry, proof. */
 export async function addAged(vault: Vault, source: string, aged: Aged): Promise<Manifest> {
   const manifest = agedManifest(source, aged);
-  const body = Buffer.from(`bytes of ${manifest.id}`);
+  const body = bodyOf(aged);
   await vault.putOnce(`${backupFolder(manifest)}/snapshot.db.zst`, body);
   await vault.putOnce(manifestKey(manifest), Buffer.from(JSON.stringify(manifest)));
   const clock = { now: () => new Date(aged.at), sleep: async () => undefined };
@@ -50,10 +52,15 @@ export async function addAged(vault: Vault, source: string, aged: Aged): Promise
   return manifest;
 }
 
+function bodyOf({ at, suffix, bytes }: Aged): Buffer {
+  const words = `bytes of ${idAt(at, suffix)}`;
+  return bytes === undefined ? Buffer.from(words) : Buffer.alloc(bytes, words);
+}
+
 export function agedManifest(source: string, aged: Aged): Manifest {
   const at = new Date(aged.at);
   const expires = aged.keep === null ? null : expiresAt({ keep: aged.keep }, at);
-  const bytes = Buffer.from(`bytes of ${idAt(at, aged.suffix)}`);
+  const bytes = bodyOf(aged);
   return signManifest({
     format: 1,
     plan: { name: 'aged', sha256: sha256Hex('aged') },

@@ -54,6 +54,8 @@ interface Made {
 export class CloudWorld {
   readonly messenger = new RecordingMessenger();
   readonly vault: MemoryVault;
+  /** Further ones of the plan, by name. */
+  readonly #more = new Map<string, MemoryVault>();
   readonly tasks: Made[] = [];
   readonly stopped: { readonly task: string; readonly reason: string }[] = [];
   readonly invoked: StartPayload[] = [];
@@ -93,8 +95,8 @@ export class CloudWorld {
       messenger: null,
     });
     const vault = (name: string): MemoryVault => {
-      if (name !== 'cloud') throw new Error(`no vault ${name} in this test`);
-      return this.vault;
+      if (!Object.hasOwn(plan.plan.vaults, name)) throw new Error(`no vault ${name} in this plan`);
+      return this.vaultNamed(name);
     };
     const clock = { now: () => this.now, sleep: async () => undefined };
     this.environment = {
@@ -104,6 +106,13 @@ export class CloudWorld {
       messenger: this.messenger,
       run: { ...opened.run, clock },
     };
+  }
+
+  vaultNamed(name: string): MemoryVault {
+    if (name === 'cloud') return this.vault;
+    const vault = this.#more.get(name) ?? new MemoryVault({ name, now: () => this.now });
+    this.#more.set(name, vault);
+    return vault;
   }
 
   async start(payload: StartPayload, requestId = `request-${++this.#requests}`): Promise<StartAnswer> {

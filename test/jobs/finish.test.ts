@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { VaultMissing, VaultUnreachable } from '#core/errors';
-import type { JobDocument, StartPayload } from '#core/job';
+import { hostOfRun, type JobDocument, type StartPayload } from '#core/job';
 import { loadPlan } from '#core/plan-load';
 import { CLOUD_TEXT, CloudWorld, nightly } from '#test/jobs/cloud-world';
 
@@ -208,6 +208,23 @@ describe('a proof task ends', () => {
     assert.match(finished.words ?? '', /^disproven: table public\.events: 10 rows, restored 9/);
     assert.deepEqual(world.metric('proofFailed'), [1]);
     assert.deepEqual(world.messenger.lines(), ['opened critical events proof']);
+  });
+
+  test('it lies in an archive class: nothing was tried, and nobody is alarmed', async () => {
+    const { world, manifest, document } = await proving();
+    const details = {
+      outcome: 'inconclusive',
+      archived: true,
+      reason: 'it lies in GLACIER',
+      testedIn: 'cloud',
+      seconds: 0,
+    };
+    const { id, sha256 } = manifest;
+    await world.entry('events', 'proof', { id, manifest: sha256, host: hostOfRun(document), details });
+    const finished = await world.finish(world.ended({ exitCode: 6 }));
+    assert.equal(finished.words, 'inconclusive: it lies in GLACIER');
+    assert.deepEqual(world.metric('proofFailed'), []);
+    assert.deepEqual(world.heard(), []);
   });
 
   test('killed: no proof, no false alarm about the backup', async () => {

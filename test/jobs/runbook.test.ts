@@ -1,82 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { VaultRefused } from '#core/errors';
-import { compactTime, type Manifest, manifestKey, sha256Hex, signManifest } from '#core/manifest';
 import { loadPlan } from '#core/plan-load';
-import { proofKey, proofName, signProof } from '#core/proof';
 import type { JobEnvironment } from '#jobs/environment';
 import { newestProven } from '#jobs/newest-proven';
 import { runbookAfterProof, withOneRunbook, writeRunbooks } from '#jobs/runbook';
-import { realClock } from '#test/contracts/run-context';
+import { backup, clock, NOW, store } from '#test/jobs/stored-backups';
 import { MemoryVault } from '#test/vault/memory-vault';
 import { createVaultIdentity } from '#vault/identity';
-
-const DAY = 86_400_000;
-const NOW = new Date('2026-11-21T12:00:00Z');
-const clock = { ...realClock, now: () => NOW };
-
-function backup(source: string, daysAgo: number): Manifest {
-  const at = new Date(NOW.getTime() - daysAgo * DAY);
-  const time = at.toISOString();
-  return signManifest({
-    format: 1,
-    plan: { name: 'many', sha256: sha256Hex('plan') },
-    source,
-    engine: 'files',
-    identity: { paths: '/srv' },
-    tools: {},
-    id: `${compactTime(at)}-00aa`,
-    kind: 'full',
-    base: null,
-    tier: 'daily',
-    trigger: { by: 'manual', schedule: null, scheduledAt: null },
-    snapshotAt: time,
-    startedAt: time,
-    finishedAt: time,
-    host: 'h',
-    reason: null,
-    point: null,
-    artifacts: [
-      {
-        name: 'tree.tar',
-        volumes: [{ name: 'tree.tar.zst', bytes: 1, sha256: sha256Hex('') }],
-        plain: { bytes: 1, sha256: null },
-      },
-    ],
-    fingerprint: { digest: 'files1', measures: { files: 1 }, content: null, sha256: sha256Hex('') },
-    probes: [],
-    expires: null,
-    after: null,
-    encryption: { method: 'none', recipients: [] },
-    lease: 1,
-    ledgerHead: null,
-    warnings: [],
-    restore: { script: 'true\n' },
-  });
-}
-
-async function store(vault: MemoryVault, manifest: Manifest, outcome: 'proven' | 'disproven' | null, of = manifest) {
-  await vault.putOnce(manifestKey(manifest), Buffer.from(JSON.stringify(manifest)));
-  if (!outcome) return;
-  const proof = signProof({
-    format: 1,
-    source: manifest.source,
-    id: manifest.id,
-    tier: manifest.tier,
-    proof: proofName(new Date(manifest.finishedAt), outcome, manifest.id),
-    outcome,
-    reason: null,
-    differences: [],
-    snapshotAt: manifest.snapshotAt,
-    startedAt: manifest.startedAt,
-    finishedAt: manifest.finishedAt,
-    seconds: 42,
-    host: 'h',
-    vault: 'memory',
-    manifest: of.sha256,
-  });
-  await vault.putOnce(proofKey(proof), Buffer.from(JSON.stringify(proof)));
-}
 
 async function manyVault(): Promise<MemoryVault> {
   const vault = new MemoryVault({ now: () => NOW });

@@ -35,6 +35,21 @@ export type Authorise = (
   context?: Readonly<Record<string, string | string[]>>,
 ) => Promise<void>;
 
+/**
+ * A service asks KMS, in its caller's name, for the key that protects a thing: a bucket, topic, queue, secret. Nothing is
+ * asked for a thing without a key of the account's own. Throws as `Authorise` does.
+ * @param thing its ARN
+ */
+export type UseKey = (
+  caller: string,
+  thing: string,
+  actions: readonly string[],
+  context?: Readonly<Record<string, string | string[]>>,
+) => Promise<void>;
+
+/** What whoever sends to an encrypted topic or queue is asked for. */
+export const TO_SEND: readonly string[] = ['kms:GenerateDataKey', 'kms:Decrypt'];
+
 /** An answer that the SDK turns into an exception of this name. */
 export class AwsError extends Error {
   readonly code: string;
@@ -51,14 +66,19 @@ export class AwsError extends Error {
 
 /**
  * @param scope the service's name in signatures: `ecs`, `monitoring`
+ * @param refusal in the words of the service's protocol
  */
-export async function startStandIn(scope: string, answer: (call: AwsCall) => Promise<AwsReply>): Promise<StandIn> {
+export async function startStandIn(
+  scope: string,
+  answer: (call: AwsCall) => Promise<AwsReply>,
+  refusal: (error: AwsError) => AwsReply = refusalInJson,
+): Promise<StandIn> {
   const server = createServer(async (incoming, outgoing) => {
     const reply = await replyTo(async () => {
       const body = await buffer(incoming);
       const { method = '', url: path = '', headers } = incoming;
       return answer({ caller: callerOf(headers, scope), method, path, headers, body });
-    });
+    }, refusal);
     outgoing.writeHead(reply.status, reply.headers);
     outgoing.end(reply.body);
   });
@@ -98,16 +118,20 @@ export function callerOf(headers: IncomingHttpHeaders, scope: string): string {
   return signed[1] as string;
 }
 
-async function replyTo(act: () => Promise<AwsReply>): Promise<AwsReply> {
+async function replyTo(act: () => Promise<AwsReply>, refusal: (error: AwsError) => AwsReply): Promise<AwsReply> {
   try {
     return await act();
   } catch (error) {
-    const { code, status, message, more } =
-      error instanceof AwsError ? error : new AwsError('InternalFailure', String((error as Error).stack), 500);
-    return {
-      status,
-      headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-errortype': code },
-      body: JSON.stringify({ __type: code, message, ...more }),
-    };
+    return refusal(
+      error instanceof AwsError ? error : new AwsError('InternalFailure', String((error as Error).stack), 500),
+    );
   }
+}
+
+function refusalInJson({ code, status, message, more }: AwsError): AwsReply {
+  return {
+    status,
+    headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-errortype': code },
+    body: JSON.stringify({ __type: code, message, ...more }),
+  };
 }

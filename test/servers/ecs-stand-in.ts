@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { type Authorise, AwsError, type StandIn, startJsonStandIn } from '#test/servers/aws-stand-in';
 
 /** How a container ended, in ECS's words. */
@@ -10,8 +10,9 @@ export interface ContainerEnd {
   readonly reason?: string;
 }
 
-/** A container that was started. */
+/** What became of the order to start a container. */
 export interface Container {
+  readonly started: boolean;
   readonly ended: Promise<ContainerEnd>;
   /** SIGTERM. */
   stop(): void;
@@ -64,10 +65,19 @@ export interface StoodTask {
   containers: { readonly name: string; lastStatus: string; exitCode?: number; reason?: string }[];
 }
 
+/** An "ECS Task State Change". */
+export interface TaskStateChange {
+  readonly source: 'aws.ecs';
+  readonly detail: StoodTask;
+  readonly [field: string]: unknown;
+}
+
 export interface EcsStandIn extends StandIn {
   /** Each call of RunTask, those that were refused included. */
   readonly asked: RunTaskInput[];
   readonly tasks: ReadonlyMap<string, StoodTask>;
+  /** What EventBridge was told, in order. */
+  readonly events: TaskStateChange[];
   /** Refuses instead of starting: an error, or `failures` in a good answer. Called with the number of the call, from 1. */
   onRunTask(decide: (input: RunTaskInput, number: number) => { readonly reason: string } | AwsError | null): void;
   /** No container runs any more, and each end was told. */
@@ -84,8 +94,8 @@ export interface EcsOptions {
   now(): Date;
   /** As the agent: pulls, hands the secrets over, starts. */
   start(definition: StoodDefinition, task: StoodTask): Promise<Container>;
-  /** The event of a change, as EventBridge gets it. */
-  onStopped(event: object): Promise<void>;
+  /** Each change of a task's state, as EventBridge gets it. */
+  onChange(event: TaskStateChange): Promise<void>;
 }
 
 const OVERRIDES_LIMIT = 8192;
@@ -93,7 +103,7 @@ const OVERRIDES_LIMIT = 8192;
 const REMEMBERED_MILLISECONDS = 3_600_000;
 
 export async function startEcs(options: EcsOptions): Promise<EcsStandIn> {
-  const { clusterArn, definitions, authorise, now, start, onStopped } = options;
+  const { clusterArn, definitions, authorise, now, start, onChange } = options;
   const cluster = clusterArn.split('/').at(-1) as string;
   const prefix = clusterArn.replace(/:cluster\/.*/, '');
   const inCluster = { 'ecs:cluster': clusterArn };
@@ -101,6 +111,7 @@ export async function startEcs(options: EcsOptions): Promise<EcsStandIn> {
   const containers = new Map<string, Container>();
   const byToken = new Map<string, { readonly input: string; readonly taskArn: string }>();
   const asked: RunTaskInput[] = [];
+  const events: TaskStateChange[] = [];
   const underWay = new Set<Promise<void>>();
   let decide: Parameters<EcsStandIn['onRunTask']>[0] = () => null;
 
@@ -187,12 +198,12 @@ export async function startEcs(options: EcsOptions): Promise<EcsStandIn> {
   async function live(definition: StoodDefinition, task: StoodTask): Promise<void> {
     const container = await start(definition, task);
     containers.set(task.taskArn, container);
-    task.startedAt = now().toISOString();
-    task.lastStatus = 'RUNNING';
-    task.version++;
+    if (container.started) {
+      task.startedAt = now().toISOString();
+      await changeTo('RUNNING', task);
+    }
     const { stopCode, stoppedReason, exitCode, reason } = await container.ended;
     containers.delete(task.taskArn);
-    if (exitCode === undefined) delete task.startedAt;
     task.containers = [
       {
         name: definition.container,
@@ -204,18 +215,28 @@ export async function startEcs(options: EcsOptions): Promise<EcsStandIn> {
     task.stopCode ??= stopCode;
     task.stoppedReason ??= stoppedReason;
     task.desiredStatus = 'STOPPED';
-    task.lastStatus = 'STOPPED';
+    await changeTo('DEPROVISIONING', task);
     task.stoppedAt = now().toISOString();
+    await changeTo('STOPPED', task);
+  }
+
+  async function changeTo(status: string, task: StoodTask): Promise<void> {
+    task.lastStatus = status;
     task.version++;
-    await onStopped({
+    const [, , , region = '', account = ''] = clusterArn.split(':');
+    const event: TaskStateChange = {
       version: '0',
-      id: task.taskArn,
-      source: 'aws.ecs',
+      id: randomUUID(),
       'detail-type': 'ECS Task State Change',
-      time: task.stoppedAt,
+      source: 'aws.ecs',
+      account,
+      time: now().toISOString(),
+      region,
       resources: [task.taskArn],
       detail: structuredClone(task),
-    });
+    };
+    events.push(event);
+    await onChange(event);
   }
 
   function inThisCluster(asked: string): void {
@@ -227,6 +248,7 @@ export async function startEcs(options: EcsOptions): Promise<EcsStandIn> {
     ...server,
     asked,
     tasks,
+    events,
     onRunTask(decider) {
       asked.length = 0;
       decide = decider;
@@ -237,6 +259,7 @@ export async function startEcs(options: EcsOptions): Promise<EcsStandIn> {
     clear() {
       tasks.clear();
       byToken.clear();
+      events.length = 0;
       asked.length = 0;
       decide = () => null;
     },

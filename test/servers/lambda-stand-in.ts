@@ -15,25 +15,35 @@ export interface LambdaStandIn extends StandIn {
   /** Asynchronous invocations, in order. */
   readonly invoked: { readonly caller: string; readonly name: string; readonly event: unknown }[];
   readonly dead: DeadLetter[];
-  /** As another service of AWS does: answered at once, tried three times. */
+  /** As another service of AWS does, that may: answered at once, tried as often as the function says. */
   send(name: string, event: unknown): void;
   /** Nothing is under way any more. */
   settled(): Promise<void>;
 }
 
-const ATTEMPTS = 3;
+/** What the service knows of a function. */
+export interface StoodFunction {
+  readonly name: string;
+  readonly arn: string;
+  /** Of an asynchronous invocation, the first one included. */
+  readonly attempts: number;
+}
 
-/** @param arns of the functions there are, by name */
-export async function startLambda(
-  arns: ReadonlyMap<string, string>,
-  run: RunFunction,
-  authorise: Authorise,
-): Promise<LambdaStandIn> {
+export interface LambdaOptions {
+  readonly functions: readonly StoodFunction[];
+  readonly run: RunFunction;
+  readonly authorise: Authorise;
+  /** After the last attempt. */
+  onDead(letter: DeadLetter): Promise<void>;
+}
+
+export async function startLambda({ functions, run, authorise, onDead }: LambdaOptions): Promise<LambdaStandIn> {
+  const known = new Map(functions.map((one) => [one.name, one]));
   const invoked: LambdaStandIn['invoked'] = [];
   const dead: DeadLetter[] = [];
   const underWay = new Set<Promise<void>>();
 
-  const tried = async (name: string, event: unknown): Promise<void> => {
+  const tried = async ({ name, attempts }: StoodFunction, event: unknown): Promise<void> => {
     // One id for all attempts, as Lambda gives it. It would wait minutes between them.
     const requestId = randomUUID();
     for (let attempt = 1; ; attempt++) {
@@ -41,21 +51,25 @@ export async function startLambda(
         await run(name, event, requestId);
         return;
       } catch (error) {
-        if (attempt < ATTEMPTS) continue;
-        dead.push({ name, event, error: (error as Error).message });
+        if (attempt < attempts) continue;
+        const letter = { name, event, error: (error as Error).message };
+        dead.push(letter);
+        await onDead(letter);
         return;
       }
     }
   };
   const send = (name: string, event: unknown): void => {
-    const going = tried(name, event).finally(() => underWay.delete(going));
+    const to = known.get(name);
+    if (!to) throw new Error(`no function ${name}`);
+    const going = tried(to, event).finally(() => underWay.delete(going));
     underWay.add(going);
   };
 
   const server = await startStandIn('lambda', async ({ caller, path, headers, body }) => {
     const asked = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(path)?.[1];
     const name = asked === undefined ? '' : decodeURIComponent(asked);
-    const arn = arns.get(name);
+    const arn = known.get(name)?.arn;
     if (arn === undefined) throw new AwsError('ResourceNotFoundException', `Function not found: ${name}`, 404);
     await authorise(caller, 'lambda:InvokeFunction', arn);
     const event = JSON.parse(body.toString('utf8')) as unknown;

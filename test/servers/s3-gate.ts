@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { type Authorise, AwsError, callerOf, type StandIn } from '#test/servers/aws-stand-in';
+import { type Authorise, AwsError, callerOf, type StandIn, type UseKey } from '#test/servers/aws-stand-in';
 import type { S3Server } from '#test/servers/ceph';
 import { errorXml } from '#test/servers/faulty-s3';
 
@@ -17,8 +17,9 @@ export interface S3Call {
 }
 
 /**
- * Stands before a real S3 server as IAM does: who signed is known by the access key, each request is allowed or denied by
- * the policies, and what may pass is signed anew with the server's own key. Its clock can be set.
+ * Stands before a real S3 server as IAM and KMS do: who signed is known by the access key, each request is allowed or
+ * denied by the policies and the bucket's key, and what may pass is signed anew with the server's own key. Its clock can
+ * be set.
  */
 export interface S3Gate extends StandIn {
   /** What passed. */
@@ -29,15 +30,20 @@ export interface S3Gate extends StandIn {
   onDone(act: (call: S3Call) => void): void;
 }
 
-export async function startS3Gate(server: S3Server, authorise: Authorise, shift: () => number): Promise<S3Gate> {
+export async function startS3Gate(
+  server: S3Server,
+  authorise: Authorise,
+  useKey: UseKey,
+  shift: () => number,
+): Promise<S3Gate> {
   const calls: S3Call[] = [];
   const buckets = new Map<string, string>();
   /** By path on the server: how far the clock was off when an object was written. */
   const written = new Map<string, number>();
   let onDone: (call: S3Call) => void = () => undefined;
 
-  const pass = async (incoming: IncomingMessage, call: S3Call, url: URL): Promise<Answer> => {
-    const answer = await forward(server, incoming, url);
+  const pass = async (incoming: IncomingMessage, call: S3Call, url: URL, body: Buffer): Promise<Answer> => {
+    const answer = await forward(server, incoming, url, body);
     if (incoming.method === 'PUT' || incoming.method === 'POST') written.set(decodeURIComponent(url.pathname), shift());
     onDone(call);
     const date = new Date(Date.now() + shift()).toUTCString();
@@ -49,21 +55,26 @@ export async function startS3Gate(server: S3Server, authorise: Authorise, shift:
   };
 
   const gate = createServer(async (incoming, outgoing) => {
+    const body = await buffer(incoming).catch(() => null);
+    // The caller hung up: a worker that was killed.
+    if (body === null) return;
     const reply = await (async (): Promise<Answer> => {
       const asked = new URL(incoming.url ?? '/', server.endpoint);
       const [, bucket = '', key = ''] = /^\/([^/]+)\/?(.*)$/.exec(decodeURIComponent(asked.pathname)) ?? [];
       const real = buckets.get(bucket);
-      const { action, context } = judged(incoming.method ?? '', key, asked.searchParams, incoming.headers);
+      const { action, context } = judged(incoming.method ?? '', key, asked.searchParams, incoming.headers, body);
       try {
         const caller = callerOf(incoming.headers, 's3');
         const resource = `arn:aws:s3:::${bucket}${action === 'ListBucket' || key === '' ? '' : `/${key}`}`;
         await authorise(caller, `s3:${action}`, resource, context);
+        const ofKey = askedOfKey(action, incoming.method ?? '', asked.searchParams, incoming.headers);
+        await useKey(caller, `arn:aws:s3:::${bucket}`, ofKey);
         if (real === undefined) throw new AwsError('NoSuchBucket', `no bucket ${bucket}`, 404);
         const call = { caller, action, method: incoming.method ?? '', key };
         calls.push(call);
         const url = new URL(asked);
         url.pathname = url.pathname.replace(`/${bucket}`, `/${real}`);
-        const answer = await pass(incoming, call, url);
+        const answer = await pass(incoming, call, url, body);
         // Whoever may not list a name is not told that it does not exist.
         if (answer.status === 404 && action === 'GetObject')
           await authorise(caller, 's3:ListBucket', `arn:aws:s3:::${bucket}`, { 's3:prefix': key });
@@ -76,7 +87,6 @@ export async function startS3Gate(server: S3Server, authorise: Authorise, shift:
         return { status, headers: { 'content-type': 'application/xml' }, body };
       }
     })();
-    incoming.resume();
     outgoing.writeHead(reply.status, reply.headers);
     outgoing.end(reply.body);
   });
@@ -112,6 +122,7 @@ function judged(
   key: string,
   query: URLSearchParams,
   headers: IncomingHttpHeaders,
+  body: Buffer,
 ): { readonly action: string; readonly context: Context } {
   if (key === '') {
     if (method === 'GET' && query.has('lifecycle')) return { action: 'GetLifecycleConfiguration', context: {} };
@@ -120,7 +131,10 @@ function judged(
     if (method === 'GET' || method === 'HEAD') return { action: 'ListBucket', context: prefixOf(query) };
     throw new Error(`what is ${method} of a bucket with ${query}?`);
   }
-  if (query.has('tagging')) return { action: method === 'GET' ? 'GetObjectTagging' : 'PutObjectTagging', context: {} };
+  if (query.has('tagging'))
+    return method === 'GET'
+      ? { action: 'GetObjectTagging', context: {} }
+      : { action: 'PutObjectTagging', context: tagsIn(body.toString('utf8')) };
   if (query.has('retention'))
     return { action: method === 'GET' ? 'GetObjectRetention' : 'PutObjectRetention', context: {} };
   if (method === 'GET' || method === 'HEAD') return { action: 'GetObject', context: {} };
@@ -136,6 +150,31 @@ function judged(
       ...(condition === undefined ? {} : { 's3:if-none-match': condition }),
     },
   };
+}
+
+/** What a request would set. */
+function tagsIn(xml: string): Context {
+  const tags = [...xml.matchAll(/<Tag><Key>(.*?)<\/Key><Value>(.*?)<\/Value><\/Tag>/gs)];
+  if (tags.length === 0) throw new Error(`no tags in ${xml}`);
+  return {
+    ...Object.fromEntries(tags.map(([, name, value = '']) => [`s3:RequestObjectTag/${name}`, value])),
+    's3:RequestObjectTagKeys': tags.map(([, name = '']) => name),
+  };
+}
+
+/** Parts are encrypted as they come and read again when they are put together; a hash of the whole is stored encrypted. */
+function askedOfKey(
+  action: string,
+  method: string,
+  query: URLSearchParams,
+  headers: IncomingHttpHeaders,
+): readonly string[] {
+  if (action === 'PutObject')
+    return query.has('uploads') || query.has('uploadId')
+      ? ['kms:GenerateDataKey', 'kms:Decrypt']
+      : ['kms:GenerateDataKey'];
+  if (action !== 'GetObject') return [];
+  return method === 'GET' || headers['x-amz-checksum-mode'] !== undefined ? ['kms:Decrypt'] : [];
 }
 
 function prefixOf(query: URLSearchParams): Context {
@@ -158,8 +197,7 @@ function withTimes(body: Buffer, { pathname }: URL, written: ReadonlyMap<string,
   );
 }
 
-async function forward(server: S3Server, incoming: IncomingMessage, url: URL): Promise<Answer> {
-  const body = await buffer(incoming);
+async function forward(server: S3Server, incoming: IncomingMessage, url: URL, body: Buffer): Promise<Answer> {
   const headers = signed(server, incoming.method ?? '', url, incoming.headers);
   return new Promise((resolve, reject) => {
     const sending = request(url, { method: incoming.method, headers }, (answer) => {

@@ -1,4 +1,4 @@
-import { type Authorise, AwsError, type StandIn, startJsonStandIn } from '#test/servers/aws-stand-in';
+import { type Authorise, AwsError, type StandIn, startJsonStandIn, type UseKey } from '#test/servers/aws-stand-in';
 
 /** Secrets Manager: secrets that were made, most of them with a value that somebody put. */
 export interface SecretsStandIn extends StandIn {
@@ -12,6 +12,7 @@ export interface SecretsStandIn extends StandIn {
 export async function startSecrets(
   secrets: ReadonlyMap<string, string>,
   authorise: Authorise,
+  useKey: UseKey,
 ): Promise<SecretsStandIn> {
   const values = new Map<string, string>();
   const found = (nameOrArn: string): { readonly name: string; readonly arn: string } => {
@@ -22,6 +23,7 @@ export async function startSecrets(
   const secretOf = async (nameOrArn: string, caller: string): Promise<string> => {
     const { name, arn } = found(nameOrArn);
     await authorise(caller, 'secretsmanager:GetSecretValue', arn);
+    await useKey(caller, arn, ['kms:Decrypt']);
     const value = values.get(name);
     if (value !== undefined) return value;
     throw new AwsError(

@@ -80,9 +80,13 @@ describe('storage classes and locks of a bucket', () => {
     assert.equal(after?.RetainUntilDate?.getTime(), longer.until.getTime());
     const bare = `${fresh()}/manifest.json`;
     await vault.putOnce(bare, Buffer.from('{}'));
+    assert.equal(await vault.keeping.lockedUntil(bare), null);
+    assert.deepEqual(await vault.keeping.lockedUntil(key), longer.until);
     await vault.keeping.extendLock([bare], longer);
     assert.equal((await retentionOf(bare))?.Mode, 'GOVERNANCE');
-    await rejects(vault.keeping.extendLock(['backups/app/daily/none/manifest.json'], longer), KeyMissing);
+    const none = 'backups/app/daily/none/manifest.json';
+    await rejects(vault.keeping.extendLock([none], longer), KeyMissing);
+    await rejects(vault.keeping.lockedUntil(none), KeyMissing);
   });
 
   test('a store that knows no such class, or a bucket without Object Lock, stores all the same and says what it left out', async () => {

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandFailed, ToolMissing } from '#core/errors';
+import { isTask } from '#core/job';
 import type { RunContext } from '#core/ports';
 
 /** Where distributions keep the programs of one major, beside the PATH. */
@@ -30,7 +31,7 @@ export interface Where {
 /**
  * A client program of the server's own major: a newer pg_dump writes what the server's own pg_restore cannot read, and
  * a newer pg_restore sets parameters an older server does not know (both tried).
- * @throws ToolMissing naming the package
+ * @throws ToolMissing naming the package; in a task, what to write into the plan
  */
 export async function clientOf(major: number, program: string, where: Where, run: RunContext): Promise<Tool> {
   const seen: string[] = [];
@@ -44,8 +45,15 @@ export async function clientOf(major: number, program: string, where: Where, run
     if (tool?.major === major) return tool;
     if (tool) seen.push(`${tool.path} is of ${tool.version}`);
   }
+  const missing = `no ${program} of PostgreSQL ${major}, the server's own major,`;
+  const others = seen.length > 0 ? ` (${seen.join(', ')})` : '';
+  // The ledger keeps the message alone, and it is all that whoever is woken gets to read.
+  if (isTask(run.host))
+    throw new ToolMissing(`${missing} in the task's image${others}, want version: ${major} in the source's postgres`, {
+      hint: 'write it into the plan, and deploy: npx cdk deploy --all',
+    });
   throw new ToolMissing(
-    `no ${program} of PostgreSQL ${major}, the server's own major, ${where.exec.length > 0 ? `behind ${where.exec.join(' ')}` : 'on this machine'}${seen.length > 0 ? ` (${seen.join(', ')})` : ''}`,
+    `${missing} ${where.exec.length > 0 ? `behind ${where.exec.join(' ')}` : 'on this machine'}${others}`,
     {
       hint: `apt-get install postgresql-client-${major} (from apt.postgresql.org where Debian has another), or set bin:`,
     },

@@ -2,6 +2,7 @@ import { strict as assert } from 'node:assert';
 import { readdir } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { HoldfastError } from '#core/errors';
+import { hostOfRun } from '#core/job';
 import type { CheckLine, RestoreOutcome, RunContext, SourceRef } from '#core/ports';
 import { clientOf } from '#engines/postgres/clients';
 import { postgres } from '#engines/postgres/engine';
@@ -123,6 +124,14 @@ describe('postgres: by which programs a target or a prover is reached', () => {
     const error = await inRun((run) => refused(clientOf(99, 'pg_dump', { bin: null, exec: [] }, run), 'tool-missing'));
     assert.match(error.message, /no pg_dump of PostgreSQL 99/);
     assert.match(error.hint ?? '', /apt-get install postgresql-client-99/);
+  });
+
+  test('in a task it is refused with the version to write into the plan, which the message alone already says', async () => {
+    const error = await inRun((run) =>
+      refused(clientOf(99, 'psql', { bin: null, exec: [] }, { ...run, host: hostOfRun({ run: 'r' }) }), 'tool-missing'),
+    );
+    assert.match(error.message, /no psql of PostgreSQL 99, .* in the task's image.*, want version: 99 in the source's/);
+    assert.match(error.hint ?? '', /npx cdk deploy --all/);
   });
 
   test('an extension is installed by the name of its Debian package', () => {
