@@ -65,7 +65,13 @@ export function bucketFiles(
   };
   if (lacks('versioning')) steps.push({ call: 'put-bucket-versioning --versioning-configuration Status=Enabled' });
   if (settings.lock && knownOf(live.lock)?.enabled !== true)
-    steps.push({ call: 'put-object-lock-configuration --object-lock-configuration ObjectLockEnabled=Enabled' });
+    steps.push({
+      // It would take a default away that somebody wants.
+      ...(live.lock === undefined || 'unseen' in live.lock
+        ? { unless: 'has get-object-lock-configuration ObjectLockConfigurationNotFoundError' }
+        : {}),
+      call: 'put-object-lock-configuration --object-lock-configuration ObjectLockEnabled=Enabled',
+    });
   if (lacks('publicWays'))
     steps.push({
       call: 'put-public-access-block --public-access-block-configuration BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true',
@@ -74,7 +80,12 @@ export function bucketFiles(
   if (algorithm !== null && lacks('encryption')) {
     const rule = { ApplyServerSideEncryptionByDefault: { SSEAlgorithm: algorithm }, BucketKeyEnabled: true };
     const file = put('encryption.json', { Rules: [rule] });
-    steps.push({ call: `put-bucket-encryption --server-side-encryption-configuration ${file}` });
+    steps.push({
+      // Somebody may have given it a key of its own.
+      first: ['encryption=$(aws s3api get-bucket-encryption --bucket "$bucket" --output json)'],
+      unless: 'printf %s "$encryption" | grep -q aws:kms',
+      call: `put-bucket-encryption --server-side-encryption-configuration ${file}`,
+    });
   }
   if (lacks('policy'))
     steps.push({
@@ -130,6 +141,8 @@ interface Step {
     /** How many of it are known, and merged; null = not known. */
     readonly has: number | null;
   };
+  /** Of what is never replaced: how to see that the bucket has it. */
+  readonly unless?: string;
   /** Lines before the call. */
   readonly first?: readonly string[];
   readonly call: string;
@@ -219,7 +232,7 @@ function scriptOf({ plan, bucket, vaults, region, steps, leftOut, byHand }: Scri
     ...(region === null ? [] : [`export AWS_REGION=${quoteShell(region)}`]),
     ...leftOut.map((rule) => `# LEFT OUT, as it ends backups or hides them: ${rule}`),
     ...byHand.map((what) => `# BY HAND: ${what}`),
-    ...(unknown.length === 0 ? [] : [NONE_YET]),
+    ...(unknown.length === 0 && steps.every(({ unless }) => unless === undefined) ? [] : [HAS]),
     ...unknown.map(({ get, none, what }) => `none_yet ${get} ${none} ${quoteShell(what)}`),
     ...steps.flatMap(stepLines),
     '',
@@ -229,28 +242,35 @@ function scriptOf({ plan, bucket, vaults, region, steps, leftOut, byHand }: Scri
   ].join('\n');
 }
 
-const NONE_YET = `
-# What a bucket has of these is replaced as a whole: it goes on only where there is none.
+const HAS = `
+# Whether the bucket has one. Where that cannot be seen, nothing is put: it might replace something.
+has() {
+  if said=$(aws s3api "$1" --bucket "$bucket" 2>&1); then return 0; fi
+  case $said in *"$2"*) return 1 ;; esac
+  printf '%s\\n' "$said" >&2
+  exit 1
+}
 none_yet() {
-  if said=$(aws s3api "$1" --bucket "$bucket" 2>&1); then
+  if has "$1" "$2"; then
     echo "$bucket has $3 already, and this would replace all of it: nothing was changed" >&2
     echo "hint: holdfast check --bucket-rules DIR  writes it merged with what is there" >&2
     exit 1
   fi
-  case $said in
-    *"$2"*) ;;
-    *) printf '%s\\n' "$said" >&2; exit 1 ;;
-  esac
 }`;
 
-function stepLines({ replaces, first = [], call }: Step): string[] {
+function stepLines({ replaces, unless, first = [], call }: Step): string[] {
   const before = replaces?.has
     ? [
         `# Replaces the ${replaces.has} that are there: what is to stay of them is merged, and all are kept here.`,
         `aws s3api ${replaces.get} --bucket "$bucket" ${replaces.shown} > ${replaces.kept}`,
       ]
     : [];
-  return ['', ...before, ...first, `aws s3api ${call} --bucket "$bucket"`];
+  return [
+    '',
+    ...before,
+    ...first,
+    `${unless === undefined ? '' : `${unless} || `}aws s3api ${call} --bucket "$bucket"`,
+  ];
 }
 
 function countOf(list: readonly unknown[] | undefined): number | null {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KeyExists, UsageError, VaultRefused } from '#core/errors';
@@ -36,7 +37,14 @@ export interface VaultUrlDeps extends VaultDeps {
  */
 export function openVaultUrl(url: string, deps: VaultUrlDeps): Vault {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(url)?.[1]?.toLowerCase();
-  if (scheme === undefined && url !== '') return disk(url, url, deps);
+  if (scheme === undefined && url !== '') {
+    // A plan's name for a vault, most likely: "not mounted" would send the reader looking for a disk.
+    if (/^[\w-]+$/.test(url) && !existsSync(resolve(deps.baseDirectory, url)))
+      throw new UsageError(`there is no directory ${url} here, and without a plan a vault has no name`, {
+        hint: `a directory, file:///DIRECTORY or s3://BUCKET/PREFIX; the vault that the plan calls ${url}: --from ${url}`,
+      });
+    return disk(url, url, deps);
+  }
   if (scheme === 'file') return disk(url, filePath(url), deps);
   const parts = scheme === 's3' ? /^s3:\/\/([A-Za-z0-9][A-Za-z0-9._-]{2,})(?:\/(.*))?$/i.exec(url) : null;
   if (!parts)

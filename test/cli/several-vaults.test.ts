@@ -98,6 +98,14 @@ describe('a directory and a bucket as two vaults of one plan, by the command lin
     for (const name of Object.keys(place.environment)) if (!(name in bare)) delete place.environment[name];
   });
 
+  test('a plan’s name for a vault is no address: the hint has the option that takes one', async () => {
+    const { place } = small;
+    for (const command of [['restore', 'app', '--to', './x'], ['runbook']]) {
+      const ran = await refused(place, [...command, '--vault', 'space'], 2, /no directory space/);
+      assert.match(ran.json().error?.hint ?? '', /--from space$/);
+    }
+  });
+
   test('the second vault is away: the backup is good in the first, exit 3; status and list say whose copies are missing', async () => {
     const { place } = small;
     on(everything, { answer: { status: 403, body: errorXml('AccessDenied') } });

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { bucketDifferences } from '#core/bucket-differences';
@@ -52,7 +56,7 @@ describe('what a bucket of somebody’s own is to be given', () => {
     const text = script(filesOf({}, bucketPlan(', existing: true, lock: governance, sse: kms')));
     assert.match(text, /^none_yet get-bucket-policy NoSuchBucketPolicy /m);
     assert.match(text, /^none_yet get-bucket-lifecycle-configuration NoSuchLifecycleConfiguration /m);
-    const puts = [...text.matchAll(/^aws s3api (put-\S+)/gm)].map(([, call]) => call);
+    const puts = [...text.matchAll(/aws s3api (put-\S+)/g)].map(([, call]) => call);
     assert.deepEqual(puts, [
       'put-bucket-versioning',
       'put-object-lock-configuration',
@@ -61,7 +65,64 @@ describe('what a bucket of somebody’s own is to be given', () => {
       'put-bucket-policy',
       'put-bucket-lifecycle-configuration',
     ]);
-    assert.ok(text.lastIndexOf('none_yet ') < text.indexOf('aws s3api put-'), 'all are asked before anything is put');
+    assert.ok(text.lastIndexOf('\nnone_yet ') < text.indexOf('aws s3api put-'), 'all are asked before anything is put');
+  });
+
+  describe('its script, run', () => {
+    const NONE = 'NoSuchBucketPolicy NoSuchLifecycleConfiguration ObjectLockConfigurationNotFoundError';
+    const rows: readonly (readonly [string, string, number, readonly string[]])[] = [
+      ['puts all where there is nothing', '', 0, ['versioning', 'lock', 'public', 'encryption', 'policy', 'lifecycle']],
+      [
+        'leaves a lock and a key that are there as they are',
+        'get-object-lock-configuration|get-bucket-encryption',
+        0,
+        ['versioning', 'public', 'policy', 'lifecycle'],
+      ],
+      ['puts nothing at all where there is a policy', 'get-bucket-policy', 1, []],
+      ['puts nothing at all where there are rules', 'get-bucket-lifecycle-configuration', 1, []],
+    ];
+    const made = filesOf({}, bucketPlan(', existing: true, lock: governance, sse: kms'));
+
+    /** With an `aws` that has what the pattern says, and else says `missing`; what it was told to put. */
+    function run(has: string, missing: string): { code: number; puts: string[]; said: string } {
+      const folder = mkdtempSync(join(tmpdir(), 'hf-put-'));
+      try {
+        for (const { name, text } of made?.files ?? []) writeFileSync(join(folder, name), text);
+        writeFileSync(
+          join(folder, 'aws'),
+          `#!/bin/sh
+case $2 in
+  put-*) echo "$2" >> puts ;;
+  get-bucket-encryption) echo '${has.includes('encryption') ? 'aws:kms' : 'AES256'}' ;;
+  ${has || 'nothing'}) echo there ;;
+  *) echo "An error occurred (${missing})" >&2; exit 254 ;;
+esac
+`,
+          { mode: 0o755 },
+        );
+        writeFileSync(join(folder, 'puts'), '');
+        const environment = { PATH: `${folder}:${process.env['PATH']}` };
+        const ended = spawnSync('sh', [join(folder, 'put.sh')], { encoding: 'utf8', env: environment });
+        const puts = readFileSync(join(folder, 'puts'), 'utf8').split('\n').filter(Boolean);
+        return { code: ended.status ?? -1, puts, said: ended.stdout + ended.stderr };
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    }
+
+    for (const [what, has, code, puts] of rows)
+      test(what, () => {
+        const ended = run(has, NONE);
+        assert.equal(ended.code, code, ended.said);
+        assert.equal(ended.puts.length, puts.length, ended.puts.join());
+        for (const [index, part] of puts.entries()) assert.match(ended.puts[index] ?? '', new RegExp(part));
+      });
+
+    test('I14: "may not look" is not "has none": nothing is put', () => {
+      const { code, puts, said } = run('', 'AccessDenied');
+      assert.deepEqual([code, puts], [1, []]);
+      assert.match(said, /AccessDenied/);
+    });
   });
 
   test('rules for other prefixes and other statements stay; what ends backups is left out, and named', () => {
