@@ -105,8 +105,8 @@ async function startS3(env: Record<string, string | undefined>): Promise<void> {
   if (env['HOLDFAST_TEST_S3']) return;
   try {
     ceph = await startCeph(join(dir, 'ceph'));
-    const { endpoint, accessKeyId, secretAccessKey } = ceph;
-    env['HOLDFAST_TEST_S3'] = JSON.stringify({ endpoint, accessKeyId, secretAccessKey });
+    const { endpoint, accessKeyId, secretAccessKey, conf } = ceph;
+    env['HOLDFAST_TEST_S3'] = JSON.stringify({ endpoint, accessKeyId, secretAccessKey, conf });
   } catch (error) {
     tell({ ...nothing('test/servers/ceph.ts'), failures: [{ title: 'start', error: String(error) }] });
   }

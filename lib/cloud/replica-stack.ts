@@ -1,18 +1,10 @@
 import { RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
 import { AccountPrincipal, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
-import {
-  BlockPublicAccess,
-  Bucket,
-  BucketEncryption,
-  type CfnBucket,
-  type IBucket,
-  ObjectOwnership,
-  TransitionDefaultMinimumObjectSize,
-} from 'aws-cdk-lib/aws-s3';
+import type { Bucket, CfnBucket, IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
+import { accessLogs, backupBucket } from '#cloud/kept-bucket';
 import type { S3VaultSettings } from '#cloud/vault-bucket';
-import { lifecycleOf, writeSizesAsText } from '#cloud/vault-lifecycle';
 import { REPLICATION_RULE, replicaBucketName, replicaKeyAlias, replicationRoleName } from '#core/bucket-replication';
 import type { Plan } from '#core/plan';
 
@@ -50,34 +42,15 @@ export class ReplicaStack extends Stack {
       enableKeyRotation: true,
       removalPolicy: RemovalPolicy.RETAIN,
     });
-    const logs = new Bucket(this, 'AccessLogs', {
-      encryption: BucketEncryption.S3_MANAGED,
-      enforceSSL: true,
-      minimumTLSVersion: 1.2,
-      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      versioned: true,
-      removalPolicy: RemovalPolicy.RETAIN,
+    // Its lifecycle is its own: S3 does not replicate what lifecycle deletes. The marks that the rules ask for, it does.
+    const bucket = backupBucket(this, {
+      plan,
+      vault,
+      name: replicaBucketName(settings),
+      locked: settings.lock !== undefined,
+      key,
+      logs: accessLogs(this),
     });
-    const lifecycleRules = lifecycleOf(plan, vault);
-    const bucket = new Bucket(this, 'Bucket', {
-      bucketName: replicaBucketName(settings),
-      versioned: true,
-      ...(settings.lock ? { objectLockEnabled: true } : {}),
-      encryption: BucketEncryption.KMS,
-      encryptionKey: key,
-      bucketKeyEnabled: true,
-      enforceSSL: true,
-      minimumTLSVersion: 1.2,
-      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      serverAccessLogsBucket: logs,
-      transitionDefaultMinimumObjectSize: TransitionDefaultMinimumObjectSize.ALL_STORAGE_CLASSES_128_K,
-      // Of its own: S3 does not replicate what lifecycle deletes. The marks that its rules ask for, it does.
-      lifecycleRules,
-      removalPolicy: RemovalPolicy.RETAIN,
-    });
-    writeSizesAsText(bucket, lifecycleRules);
     if (from !== null) admit(bucket, key, from, `arn:aws:iam::${from}:role/${replicationRoleName(plan, vault)}`);
     Tags.of(this).add('holdfast:plan', plan.name);
   }

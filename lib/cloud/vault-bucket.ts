@@ -1,18 +1,8 @@
-import { RemovalPolicy } from 'aws-cdk-lib';
 import { AnyPrincipal, Effect, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
-import {
-  BlockPublicAccess,
-  Bucket,
-  BucketEncryption,
-  type IBucket,
-  ObjectOwnership,
-  PartitionDateSource,
-  TargetObjectKeyFormat,
-  TransitionDefaultMinimumObjectSize,
-} from 'aws-cdk-lib/aws-s3';
+import type { Bucket, IBucket } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
-import { lifecycleOf, writeSizesAsText } from '#cloud/vault-lifecycle';
+import { backupBucket } from '#cloud/kept-bucket';
 import { NOT_CREATE_ONLY, WRITE_ONCE } from '#core/bucket-policy';
 import type { Plan, VaultSettings } from '#core/plan';
 
@@ -32,26 +22,14 @@ export class VaultBucket extends Construct {
 
   constructor(scope: Construct, id: string, { plan, vault, settings, key, logs }: VaultBucketProps) {
     super(scope, id);
-    const lifecycleRules = lifecycleOf(plan, vault);
-    this.bucket = new Bucket(this, 'Bucket', {
-      bucketName: settings.s3,
-      versioned: true,
-      ...(settings.lock ? { objectLockEnabled: true } : {}),
-      encryption: BucketEncryption.KMS,
-      encryptionKey: key,
-      bucketKeyEnabled: true,
-      enforceSSL: true,
-      minimumTLSVersion: 1.2,
-      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      serverAccessLogsBucket: logs,
-      serverAccessLogsPrefix: `${vault}/`,
-      targetObjectKeyFormat: TargetObjectKeyFormat.partitionedPrefix(PartitionDateSource.EVENT_TIME),
-      transitionDefaultMinimumObjectSize: TransitionDefaultMinimumObjectSize.ALL_STORAGE_CLASSES_128_K,
-      lifecycleRules,
-      removalPolicy: RemovalPolicy.RETAIN,
+    this.bucket = backupBucket(this, {
+      plan,
+      vault,
+      name: settings.s3,
+      locked: settings.lock !== undefined,
+      key,
+      logs,
     });
-    writeSizesAsText(this.bucket, lifecycleRules);
     this.bucket.addToResourcePolicy(createOnly(this.bucket, settings.prefix));
   }
 }

@@ -1,16 +1,15 @@
-import { Duration, RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
 import { Key } from 'aws-cdk-lib/aws-kms';
-import { BlockPublicAccess, Bucket, BucketEncryption, type IBucket, ObjectOwnership } from 'aws-cdk-lib/aws-s3';
+import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
 import { CfnSecret } from 'aws-cdk-lib/aws-secretsmanager';
 import type { Construct } from 'constructs';
 import { AlertTopics } from '#cloud/alert-topics';
+import { accessLogs } from '#cloud/kept-bucket';
 import { replicate, replicatedVaults } from '#cloud/replica-stack';
 import { type S3VaultSettings, VaultBucket } from '#cloud/vault-bucket';
 import type { Plan } from '#core/plan';
 import { variablesOf } from '#core/plan-variables';
 import { secretName } from '#core/settings';
-
-const LOG_DAYS = 400;
 
 export interface VaultStackProps extends StackProps {
   readonly plan: Plan;
@@ -33,18 +32,7 @@ export class VaultStack extends Stack {
       enableKeyRotation: true,
       removalPolicy: RemovalPolicy.RETAIN,
     });
-    const logs = new Bucket(this, 'AccessLogs', {
-      encryption: BucketEncryption.S3_MANAGED,
-      enforceSSL: true,
-      minimumTLSVersion: 1.2,
-      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      versioned: true,
-      lifecycleRules: [
-        { id: 'logs', expiration: Duration.days(LOG_DAYS), noncurrentVersionExpiration: Duration.days(1) },
-      ],
-      removalPolicy: RemovalPolicy.RETAIN,
-    });
+    const logs = accessLogs(this);
     this.buckets = new Map(
       awsVaults(plan).map(([name, settings]) => [name, this.#bucket(name, settings, plan, logs)] as const),
     );

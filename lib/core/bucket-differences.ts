@@ -1,3 +1,4 @@
+import { endsAfterDays } from '#core/bucket-lifecycle';
 import { lifecycleDifferences } from '#core/bucket-lifecycle-differences';
 import { allowsPlainHttp, overwritable } from '#core/bucket-policy';
 import { replicaBucketName } from '#core/bucket-replication';
@@ -8,14 +9,35 @@ import type { Plan, VaultSettings } from '#core/plan';
 export type S3Settings = Extract<VaultSettings, { s3: string }>;
 
 /**
+ * Whether a deployment relies on the bucket being as the plan wants it: nobody may delete there. Whoever uses a bucket of
+ * AWS without one may do so as they please: `retain` deletes by itself then, and a writer's rights are their business.
+ */
+export function isHeldToPlan({ cloud, vaults }: Plan, vault: string): boolean {
+  const settings = vaults[vault];
+  if (!settings || !('s3' in settings) || settings.endpoint !== undefined) return false;
+  return cloud !== undefined || settings.existing === true;
+}
+
+/**
  * What a live bucket lacks, or does too much, by the plan alone. Parts that were not seen say nothing here: the caller
- * tells that they were not. A bucket of another provider is held to nothing but its lifecycle, as stores differ.
+ * tells that they were not. A bucket of another provider is held to nothing but its lifecycle, as stores differ; without
+ * a deployment only what ends backups, or hides them in an archive, is grave.
  */
 export function* bucketDifferences(
   plan: Plan,
   vault: string,
   live: Partial<BucketSettings>,
 ): Generator<BucketDifference> {
+  const isHeld = isHeldToPlan(plan, vault);
+  for (const difference of allDifferences(plan, vault, live))
+    yield isHeld || isHarm(difference) ? difference : { ...difference, grave: false };
+}
+
+function isHarm({ rule }: BucketDifference): boolean {
+  return rule !== undefined && (endsAfterDays(rule) !== null || (rule.Transitions ?? []).length > 0);
+}
+
+function* allDifferences(plan: Plan, vault: string, live: Partial<BucketSettings>): Generator<BucketDifference> {
   const settings = plan.vaults[vault];
   if (!settings || !('s3' in settings)) return;
   const isAws = settings.endpoint === undefined;

@@ -396,7 +396,7 @@ export interface ExpiryMarks {
    * Throws `VaultRefused` when it may not be asked: then nobody knows, which is not "no".
    */
   covers(prefix: string): Promise<boolean>;
-  /** Other tags of the objects stay. Marking twice is harmless. Throws `KeyMissing`, `VaultRefused`. */
+  /** Other tags of the objects stay. Marking twice is harmless, and what the store has removed needs none. Throws `VaultRefused`. */
   mark(keys: readonly string[]): Promise<void>;
 }
 

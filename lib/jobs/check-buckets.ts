@@ -1,4 +1,4 @@
-import { bucketDifferences } from '#core/bucket-differences';
+import { bucketDifferences, isHeldToPlan } from '#core/bucket-differences';
 import type { BucketPart, BucketSettings } from '#core/bucket-settings';
 import { HoldfastError, VaultMissing } from '#core/errors';
 import type { Plan } from '#core/plan';
@@ -72,8 +72,8 @@ function* linesOf(
   if (rights.length > 0)
     yield {
       name,
-      // Elsewhere the rules need be none, and whoever only backs up may not look: in AWS they are what removes.
-      ok: isAws(vault, plan) ? null : true,
+      // Elsewhere the rules need be none, and whoever only backs up may not look: in a deployment they are what removes.
+      ok: isHeldToPlan(plan, vault) ? null : true,
       message: `could not look at how its bucket is set up: these credentials may not ${rights.join(', ')}`,
       hint: `allow them ${rights.join(', ')}, or check with credentials that may`,
     };

@@ -1,5 +1,5 @@
 import { EXPIRED_MARK, endsMarked, type LifecycleRule } from '#core/bucket-lifecycle';
-import { VaultRefused } from '#core/errors';
+import { KeyMissing, VaultRefused } from '#core/errors';
 import type { BucketReader, ExpiryMarks } from '#core/ports';
 import { inTurns } from '#vault/in-turns';
 import { checkKey, checkPrefix } from '#vault/keys';
@@ -28,7 +28,14 @@ export class S3ExpiryMarks implements ExpiryMarks {
 
   async mark(keys: readonly string[]): Promise<void> {
     for (const key of keys) checkKey(key);
-    await inTurns(keys, MARKED_AT_ONCE, (key) => this.#mark(key));
+    await inTurns(keys, MARKED_AT_ONCE, async (key) => {
+      try {
+        await this.#mark(key);
+      } catch (error) {
+        // What was marked before may go at any moment, since it was listed too: its mark has done its work.
+        if (!(error instanceof KeyMissing)) throw error;
+      }
+    });
   }
 
   async #mark(key: string): Promise<void> {

@@ -5,6 +5,7 @@ import {
   type LifecycleRule,
   ListMultipartUploadsCommand,
   ListObjectVersionsCommand,
+  type ListObjectVersionsCommandOutput,
   PutBucketLifecycleConfigurationCommand,
   PutBucketVersioningCommand,
   S3Client,
@@ -84,7 +85,7 @@ export class LifecycleBucket {
     const deleted = new Set<string>();
     const place = { Bucket: this.#bucket, Prefix: `${this.#prefix}/${prefix}` };
     for (let from: { KeyMarker?: string; VersionIdMarker?: string } | null = {}; from; ) {
-      const page: import('@aws-sdk/client-s3').ListObjectVersionsCommandOutput = await this.#client.send(
+      const page: ListObjectVersionsCommandOutput = await this.#client.send(
         new ListObjectVersionsCommand({ ...place, ...from }),
       );
       for (const { Key = '', VersionId = '', ETag = '', StorageClass = '', IsLatest } of page.Versions ?? []) {

@@ -11,7 +11,10 @@ export const PREFIX = 'prod';
 export const GATEWAY_DAY_MILLISECONDS = 1000;
 export const START = new Date('2027-01-01T00:00:00Z');
 
-/** A source of which two backups are made, and marked by somebody who must not, at the midnight after. */
+/**
+ * A source of which two backups are made, and marked by somebody who must not, at the midnight after: one of a tier that
+ * is kept for ever, one of a tier whose days are more than the seconds of a round.
+ */
 export const THIEF = { source: 'stolen', night: 3 } as const;
 
 interface Length {
@@ -21,6 +24,8 @@ interface Length {
   readonly broken: readonly [number, number];
   /** The night at which the second hold ends. */
   readonly released: number;
+  /** How often the gateway comes round. AWS does about once a day, and promises nothing: what is marked may lie for days. */
+  readonly roundNights: number;
 }
 
 /**
@@ -30,10 +35,11 @@ interface Length {
 export const LENGTHS: Readonly<Record<'short' | 'whole', Length>> = {
   short: {
     days: 34,
-    tiers: `{ daily: { keep: 3d }, weekly: { keep: 8d }, monthly: { keep: 13d, class: archive, after: 5d },
+    tiers: `{ daily: { keep: 3d }, weekly: { keep: 10d }, monthly: { keep: 13d, class: archive, after: 5d },
   yearly: { keep: forever, class: deep-archive, after: 7d }, versions: { keep: { versions: 3 } } }`,
     broken: [12, 20],
     released: 26,
+    roundNights: 4,
   },
   whole: {
     days: 365,
@@ -41,6 +47,7 @@ export const LENGTHS: Readonly<Record<'short' | 'whole', Length>> = {
   yearly: { keep: forever, class: deep-archive, after: 30d }, versions: { keep: { versions: 10 } } }`,
     broken: [150, 190],
     released: 280,
+    roundNights: 7,
   },
 };
 
@@ -54,6 +61,8 @@ export interface Hold {
 export interface Scenario {
   readonly plan: Plan;
   readonly midnights: readonly Date[];
+  /** The gateway goes through its rules after each so many of them, and after the last. */
+  readonly roundNights: number;
   /** Of all sources, in order. */
   readonly runs: readonly YearRun[];
   readonly holds: readonly Hold[];
@@ -85,7 +94,7 @@ sources:
     objectives: { rpo: 49h }
   ${THIEF.source}:
     sqlite: { file: data/stolen.db }
-    schedule: [{ cron: "0 5 * * *", tiers: [daily, yearly], to: [${VAULT}] }]
+    schedule: [{ cron: "0 5 * * *", tiers: [weekly, yearly], to: [${VAULT}] }]
 retain: { cron: "0 0 * * *" }
 `;
 }
@@ -120,6 +129,7 @@ export function scenarioOf(length: Length): Scenario {
   return {
     plan,
     midnights: at,
+    roundNights: length.roundNights,
     runs: [...[...scheduled.values()].flat(), ...stolen].sort((a, b) => a.at.getTime() - b.at.getTime()),
     holds,
     half: { night: 2, days: 7, key: 'backups/events/daily/20270103T020000Z-0000/app.db.zst' },

@@ -54,7 +54,7 @@ describe(`the lifecycle of a synthesised vault in a year of ${length.days} days`
     }
     const daySeconds = GATEWAY_DAY_MILLISECONDS / 1000;
     const storageClasses = ['GLACIER', 'DEEP_ARCHIVE'];
-    ceph = await startCeph(join(folder, 'ceph'), { daySeconds, rounds: 'asked', storageClasses });
+    ceph = await startCeph(join(folder, 'ceph'), { daySeconds, storageClasses });
   });
   after(async () => {
     await ceph?.stop();

@@ -101,8 +101,10 @@ describe('what a deployment makes', () => {
       assert.equal(await allows(who, `s3:${action}`, `${REPLICA}/prod/vault.json`), true, action);
     assert.equal(await allows(who, 'kms:Decrypt', here, by(REGION)), true);
     assert.equal(await allows(who, 'kms:Decrypt', here, by('eu-west-1')), false);
-    assert.equal(await allows(who, 'kms:Encrypt', there, named('alias/holdfast/shop-cloud-replica')), true);
-    assert.equal(await allows(who, 'kms:Encrypt', there, named('alias/somebody-else')), false);
+    for (const action of ['kms:Encrypt', 'kms:GenerateDataKey']) {
+      assert.equal(await allows(who, action, there, named('alias/holdfast/shop-cloud-replica')), true, action);
+      assert.equal(await allows(who, action, there, named('alias/somebody-else')), false, action);
+    }
     for (const action of ['ReplicateDelete', 'DeleteObject', 'PutObject'])
       assert.equal(await allows(who, `s3:${action}`, `${REPLICA}/prod/vault.json`), false, action);
   });

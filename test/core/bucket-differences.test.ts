@@ -7,7 +7,8 @@ import { bucketRules, landingsOf } from '#core/bucket-rules';
 import type { BucketDifference, BucketSettings } from '#core/bucket-settings';
 import { bucketPlan } from '#test/core/bucket-plan';
 
-const PLAN = bucketPlan();
+const DEPLOYED = 'cloud: { region: eu-north-1 }';
+const PLAN = bucketPlan('', DEPLOYED);
 const TAG = { Key: 'holdfast', Value: 'expired' };
 
 function live(rules: readonly LifecycleRule[], smallStay = true): Partial<BucketSettings> {
@@ -223,8 +224,9 @@ describe('what else than rules', () => {
   const settings = (plan = PLAN, more: Partial<BucketSettings> = {}): BucketDifference[] => [
     ...bucketDifferences(plan, 'cloud', more),
   ];
-  const kms = bucketPlan(', sse: kms');
-  const replicated = bucketPlan(', replica: { region: eu-west-1 }');
+  const kms = bucketPlan(', sse: kms', DEPLOYED);
+  const adopted = bucketPlan(', existing: true');
+  const replicated = bucketPlan(', replica: { region: eu-west-1 }', DEPLOYED);
   const rule = {
     enabled: true,
     prefix: '',
@@ -239,7 +241,7 @@ describe('what else than rules', () => {
     ['versioned', settings(PLAN, { versioning: { value: 'Enabled' } }), null],
     ['public', settings(PLAN, { publicWays: { value: ['BlockPublicPolicy'] } }), /BlockPublicPolicy not set/],
     ['unencrypted', settings(PLAN, { encryption: { value: null } }), /nothing encrypts/],
-    ['encrypted by whatever', settings(PLAN, { encryption: { value: 'AES256' } }), null],
+    ['encrypted by whatever', settings(adopted, { encryption: { value: 'AES256' } }), null],
     ['encrypted, and not by KMS', settings(kms, { encryption: { value: 'AES256' } }), /AES256, want aws:kms/],
     ['encrypted by KMS, twice', settings(kms, { encryption: { value: 'aws:kms:dsse' } }), null],
     ['no replication wanted', settings(PLAN, { replication: { value: [] } }), null],
@@ -260,6 +262,29 @@ describe('what else than rules', () => {
       if (said) assert.match(found[0]?.what ?? '', said);
       assert.ok(found.every(({ grave }) => grave));
     });
+
+  test('without a deployment a bucket is its owner’s business: advice, but for a rule that ends backups', () => {
+    const plan = bucketPlan();
+    const live: Partial<BucketSettings> = {
+      versioning: { value: null },
+      policy: { value: [] },
+      publicWays: { value: ['BlockPublicPolicy'] },
+      encryption: { value: null },
+      lifecycle: { value: { smallStay: true, rules: [] } },
+    };
+    const advice = settings(plan, live);
+    assert.ok(advice.length >= 6, JSON.stringify(advice));
+    assert.deepEqual(
+      advice.filter(({ grave }) => grave),
+      [],
+    );
+    const ending = { Status: 'Enabled', Filter: { Prefix: '' }, Expiration: { Days: 365 } };
+    const found = settings(plan, { ...live, lifecycle: { value: { smallStay: true, rules: [ending] } } });
+    assert.deepEqual(
+      found.filter(({ grave }) => grave).map(({ rule }) => rule),
+      [ending],
+    );
+  });
 
   test('a default lock is told: each backup brings its own', () => {
     const lock = { value: { enabled: true, byDefault: true } };

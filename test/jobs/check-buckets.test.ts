@@ -26,7 +26,7 @@ import { S3Vault } from '#vault/s3-vault';
 
 /** What the gateway cannot be given: an algorithm by default. As AWS answers. */
 const ENCRYPTED =
-  '<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>';
+  '<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>';
 const PARTS = ['lifecycle', 'versioning', 'policy', 'object-lock', 'encryption', 'publicAccessBlock', 'replication'];
 
 describe('check looks at how a bucket is set up', () => {
@@ -48,7 +48,7 @@ describe('check looks at how a bucket is set up', () => {
   );
 
   /** A bucket of the plan's. The gateway stands for AWS where the plan names no endpoint. */
-  async function bucketOf(more = ''): Promise<Place> {
+  async function bucketOf(more = '', deployed = 'cloud: { region: eu-north-1 }'): Promise<Place> {
     const bucket = await s3.another();
     const world = new AgedWorld();
     const text = `version: 1
@@ -58,6 +58,7 @@ vaults: { cloud: { s3: ${bucket}, prefix: prod, region: eu-north-1${more} } }
 tiers: { daily: { keep: 30d }, yearly: { keep: forever, class: deep-archive } }
 sources:
   app: { sqlite: { file: a.db }, schedule: [{ cron: "0 2 * * *", tiers: [daily, yearly], to: [cloud] }] }
+${deployed}
 `;
     world.plan = loadPlan(text, 'holdfast.yaml');
     const vault = new S3Vault({
@@ -157,6 +158,23 @@ sources:
     assert.deepEqual(more, []);
     assert.equal(line?.ok, null);
     for (const right of Object.values(READING_RIGHTS)) assert.match(line?.message ?? '', new RegExp(right));
+    assert.match(line?.message ?? '', /could not look/);
+  });
+
+  test('without a deployment the bucket is advised about, and a right to look that is lacking is a note', async () => {
+    const place = await bucketOf('', '');
+    const lines = await place.check();
+    assert.ok(lines.length > 3, JSON.stringify(lines));
+    assert.ok(
+      lines.every(({ ok }) => ok),
+      JSON.stringify(lines),
+    );
+    faulty.onRequest(({ query }) =>
+      PARTS.some((part) => query.has(part)) ? { answer: { status: 403, body: errorXml('AccessDenied') } } : null,
+    );
+    const [line, ...more] = await place.check();
+    assert.deepEqual(more, []);
+    assert.equal(line?.ok, true);
     assert.match(line?.message ?? '', /could not look/);
   });
 

@@ -123,4 +123,25 @@ describe('retain in a bucket', () => {
     }
     assert.deepEqual((await verifyLedger(vault, 'app')).findings, []);
   });
+
+  test('a marked backup that the bucket removes under the next night’s hands stops nothing', async () => {
+    const { world, bucket } = await bucketWorld();
+    const Filter = { And: { Prefix: 'prod/backups/app/daily/', Tags: [{ Key: 'holdfast', Value: 'expired' }] } };
+    const Rules = [{ ID: 'app', Status: 'Enabled' as const, Expiration: { Days: 30 }, Filter }];
+    await client.send(
+      new PutBucketLifecycleConfigurationCommand({ Bucket: bucket, LifecycleConfiguration: { Rules } }),
+    );
+    const over = [await world.add(62), await world.add(61)];
+    await world.add(1);
+    await world.retain();
+    let gone = 0;
+    faulty.onRequest(({ query, path }) => {
+      if (!query.has('tagging') || !path.includes(over[0] as string)) return null;
+      gone++;
+      return { answer: { status: 404, body: errorXml('NoSuchKey') } };
+    });
+    const ran = await world.retain();
+    assert.ok(gone >= 2, 'each of its objects was looked at');
+    assert.deepEqual(ran.stopped, []);
+  });
 });

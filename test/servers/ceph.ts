@@ -27,6 +27,8 @@ export interface S3Server {
   readonly endpoint: string;
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
+  /** Ceph's own configuration file; without it the server is somebody else's. */
+  readonly conf?: string | undefined;
 }
 
 interface Daemon {
@@ -43,27 +45,23 @@ export interface Ceph extends S3Server {
 export interface CephOptions {
   /** What the gateway's lifecycle takes for a day: whole seconds. */
   readonly daySeconds?: number;
-  /**
-   * `asked`: only when `lifecycle` is called. Of itself the gateway spends no more than one of its days on a round, and
-   * begins anew in the next. Each rule costs it a fifth of a second of waiting: with a day of a second it never comes to
-   * the later ones.
-   */
-  readonly rounds?: 'of itself' | 'asked';
   /** Those it knows beside STANDARD; without them it refuses a rule that moves objects there. */
   readonly storageClasses?: readonly string[];
 }
 
-/** @param dir is emptied and used for configuration, keys and logs */
-export async function startCeph(
-  dir: string,
-  { daySeconds = 5, rounds = 'of itself', storageClasses = [] }: CephOptions = {},
-): Promise<Ceph> {
+/**
+ * Its lifecycle acts only when it is asked (`lifecycle`). Of itself the gateway spends no more than one of its days on a
+ * round, and begins anew in the next; each rule costs it a fifth of a second of waiting, so that it never comes to the
+ * later ones.
+ * @param dir is emptied and used for configuration, keys and logs
+ */
+export async function startCeph(dir: string, { daySeconds = 5, storageClasses = [] }: CephOptions = {}): Promise<Ceph> {
   const [gateway, monitor] = [await freePort(), await freePort()];
   await rm(dir, { recursive: true, force: true });
   for (const folder of ['mon', 'osd', 'log', 'run', 'rgw']) await mkdir(join(dir, folder), { recursive: true });
   const fsid = randomUUID();
   const path = (name: string): string => join(dir, name);
-  await writeFile(path('ceph.conf'), configuration(dir, fsid, [monitor, gateway], daySeconds, rounds));
+  await writeFile(path('ceph.conf'), configuration(dir, fsid, [monitor, gateway], daySeconds));
   const ceph = (program: string, ...args: string[]): Promise<{ stdout: string }> =>
     run(program, args, { env: { ...process.env, CEPH_CONF: path('ceph.conf') }, timeout: 60_000 });
 
@@ -155,16 +153,22 @@ export async function startCeph(
       `--secret-key=${secretAccessKey}`,
     );
     await warmUp({ endpoint, accessKeyId, secretAccessKey });
-    const lifecycle = async (bucket: string): Promise<void> => {
-      // Each worker would go through all of it once more.
-      const alone = ['--rgw-lc-max-worker=1', '--rgw-lc-max-wp-worker=1'];
-      await ceph('radosgw-admin', 'lc', 'process', `--bucket=${bucket}`, ...alone);
-    };
-    return { endpoint, accessKeyId, secretAccessKey, lifecycle, stop };
+    const conf = path('ceph.conf');
+    const lifecycle = (bucket: string): Promise<void> => runLifecycle(conf, bucket);
+    return { endpoint, accessKeyId, secretAccessKey, conf, lifecycle, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+async function runLifecycle(conf: string, bucket: string): Promise<void> {
+  // Each worker would go through all of it once more.
+  const alone = ['--rgw-lc-max-worker=1', '--rgw-lc-max-wp-worker=1'];
+  await run('radosgw-admin', ['lc', 'process', `--bucket=${bucket}`, ...alone], {
+    env: { ...process.env, CEPH_CONF: conf },
+    timeout: 60_000,
+  });
 }
 
 /** A bucket of the caller's own, on the suite's server where there is one. */
@@ -172,12 +176,14 @@ export interface S3ForTests extends S3Server {
   readonly bucket: string;
   /** One more fresh bucket on the same server. */
   another(): Promise<string>;
+  /** The rules of one bucket, all of them, once; somebody else's server carries them out of itself. */
+  lifecycle(bucket: string): Promise<void>;
   /** Ends the server if it was started for this caller. */
   close(): Promise<void>;
 }
 
 /**
- * `HOLDFAST_TEST_S3` (JSON: endpoint, accessKeyId, secretAccessKey) names the server of the whole suite; without it one
+ * `HOLDFAST_TEST_S3` (JSON: endpoint, accessKeyId, secretAccessKey, conf) names the server of the whole suite; without it one
  * is started for this caller alone.
  */
 export async function s3ForTests(): Promise<S3ForTests> {
@@ -197,6 +203,9 @@ export async function s3ForTests(): Promise<S3ForTests> {
     secretAccessKey,
     bucket: await another(),
     another,
+    async lifecycle(bucket) {
+      if (server.conf !== undefined) await runLifecycle(server.conf, bucket);
+    },
     async close() {
       client.destroy();
       await own?.stop();
@@ -225,7 +234,6 @@ function configuration(
   fsid: string,
   [monitor, gateway]: readonly [number, number],
   daySeconds: number,
-  rounds: CephOptions['rounds'],
 ): string {
   return `[global]
 fsid = ${fsid}
@@ -254,7 +262,7 @@ rgw_lc_debug_interval = ${daySeconds}
 [client.rgw]
 rgw_data = ${dir}/rgw
 rgw_frontends = beast endpoint=127.0.0.1:${gateway} tcp_nodelay=1
-rgw_enable_lc_threads = ${rounds === 'of itself'}
+rgw_enable_lc_threads = false
 `;
 }
 

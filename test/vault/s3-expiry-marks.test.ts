@@ -1,7 +1,6 @@
 import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CreateBucketCommand,
   GetObjectTaggingCommand,
@@ -12,7 +11,7 @@ import {
   PutObjectTaggingCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
-import { KeyMissing, VaultRefused } from '#core/errors';
+import { VaultRefused } from '#core/errors';
 import { keysOf, rejects } from '#test/contracts/vault';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { errorXml, type FaultyS3, startFaultyS3 } from '#test/servers/faulty-s3';
@@ -119,14 +118,14 @@ describe('what retention marks, the bucket itself removes', () => {
       (name) => `backups/events/daily/${name}/manifest.json`,
     ) as [string, string, string];
     for (const key of [old, kept]) await vault.putOnce(key, Buffer.from('{}'));
-    const until = new Date(Date.now() + 35_000);
+    const lockEnds = new Date(Date.now() + 25_000);
     await client.send(
       new PutObjectCommand({
         Bucket: bucket,
         Key: `prod/${locked}`,
         Body: '{}',
         ObjectLockMode: 'COMPLIANCE',
-        ObjectLockRetainUntilDate: until,
+        ObjectLockRetainUntilDate: lockEnds,
       }),
     );
     await client.send(
@@ -150,6 +149,15 @@ describe('what retention marks, the bucket itself removes', () => {
       ]),
     );
 
+    const soon = (what: string, holds: () => Promise<boolean>): Promise<void> =>
+      until(
+        async () => {
+          await s3.lifecycle(bucket);
+          return holds();
+        },
+        what,
+        PATIENCE_MS,
+      );
     await soon('the marked object to go', async () => !(await keysOf(vault, 'backups/')).includes(old));
     const lockedVersions = async (): Promise<number> => {
       const { Versions } = await client.send(
@@ -158,15 +166,26 @@ describe('what retention marks, the bucket itself removes', () => {
       return Versions?.length ?? 0;
     };
     assert.equal(await lockedVersions(), 1, 'hidden perhaps, and not gone before its lock ends');
-    assert.ok(Date.now() < until.getTime());
+    assert.ok(Date.now() < lockEnds.getTime());
     await soon('the locked object to go', async () => (await lockedVersions()) === 0);
-    assert.ok(Date.now() >= until.getTime());
+    assert.ok(Date.now() >= lockEnds.getTime());
     assert.deepEqual(await keysOf(vault, 'backups/'), [kept]);
   });
 
-  test('marking what is not there, or may not be marked, is an error', async () => {
+  test('what the bucket has removed meanwhile needs no mark, and what comes after it gets one', async () => {
+    const vault = open(s3.bucket, 'meanwhile');
+    const there = Array.from({ length: 12 }, (_, index) => `backups/${index}`);
+    for (const key of there) await vault.putOnce(key, Buffer.from(key));
+    await vault.expiryMarks.mark(['backups/gone', ...there.slice(0, 6), 'backups/gone-too', ...there.slice(6)]);
+    for (const key of there) {
+      const Key = `meanwhile/${key}`;
+      const { TagSet } = await client.send(new GetObjectTaggingCommand({ Bucket: s3.bucket, Key }));
+      assert.deepEqual(TagSet, [TAG]);
+    }
+  });
+
+  test('what may not be marked is an error', async () => {
     const vault = open(s3.bucket);
-    await rejects(vault.expiryMarks.mark(['backups/events/daily/none/manifest.json']), KeyMissing);
     await vault.putOnce('backups/a', Buffer.from('a'));
     faulty.onRequest((seen) =>
       seen.method === 'PUT' ? { answer: { status: 403, body: errorXml('AccessDenied') } } : null,
@@ -178,15 +197,3 @@ describe('what retention marks, the bucket itself removes', () => {
     assert.match(refused.hint ?? '', /s3:PutObjectTagging/);
   });
 });
-
-/** As often as a person would look: each look is a request. */
-async function soon(what: string, holds: () => Promise<boolean>): Promise<void> {
-  await until(
-    async () => {
-      await sleep(300);
-      return holds();
-    },
-    what,
-    PATIENCE_MS,
-  );
-}
