@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { saidReason } from '#cli/hold';
+import { exitOf, saidReason } from '#cli/hold';
 import type { GlobalOptions, Invocation } from '#cli/invocation';
 import { acknowledge } from '#jobs/acknowledge';
 
@@ -24,7 +24,12 @@ export function addAck(program: Command, invocation: Invocation): void {
         const ask = { id: options.id ?? null, alert: options.alert ?? null, reason };
         const { warnings, ...known } = await acknowledge(source, ask, world);
         const about = [...(known.id === null ? [] : [known.id]), ...known.alerts].join(', ');
-        return { result: known, lines: [`${source} ${about}: acknowledged: ${reason}`], warnings };
+        return {
+          result: known,
+          lines: [`${source} ${about}: acknowledged: ${reason}`],
+          exit: exitOf([known]),
+          warnings,
+        };
       });
     });
 }

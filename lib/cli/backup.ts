@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type Outcome, worstExit } from '#cli/envelope';
-import { chosenSources, type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
+import { chosenSources, type GlobalOptions, type Invocation, namedOrAll, notThereYet } from '#cli/invocation';
 import { thenRunbook } from '#cli/one-runbook';
 import { formatTook } from '#core/duration';
 import { EXIT, HoldfastError, UsageError } from '#core/errors';
@@ -42,10 +42,11 @@ async function take(sources: readonly string[], options: Options, world: World):
   if (options.kind === 'differential' || options.kind === 'log') notThereYet(`backup --kind ${options.kind}`);
   if (options.kind !== undefined && options.kind !== 'full')
     throw new UsageError(`--kind: got "${options.kind}", want full, differential or log`);
+  if (options.point?.trim() === '') throw new UsageError('--point: got nothing, want a name for this moment');
   if (options.due) return due(sources, options, world);
   const runs: BackupRun[] = [];
   const warnings: string[] = [];
-  for (const source of chosenSources(world, sources, options.all === true)) {
+  for (const source of namedOrAll(world, sources, options.all === true)) {
     const paused = await pauseOf(source, world);
     if (paused) warnings.push(`${source} is paused: ${paused}; this run was asked for and is made all the same`);
     const run = await backup(

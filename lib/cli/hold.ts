@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import type { GlobalOptions, Invocation } from '#cli/invocation';
-import { UsageError } from '#core/errors';
+import { EXIT, type ExitCode, UsageError } from '#core/errors';
 import { hold, release } from '#jobs/holds';
+import type { Told } from '#jobs/tell-vaults';
 
 interface Options extends GlobalOptions {
   readonly id: string;
@@ -23,6 +24,7 @@ export function addHold(program: Command, invocation: Invocation): void {
         return {
           result: held,
           lines: [`${source} ${held.id}: held in ${held.vaults.join(', ')}: ${reason}`],
+          exit: exitOf([held]),
           warnings,
         };
       });
@@ -40,7 +42,12 @@ export function addRelease(program: Command, invocation: Invocation): void {
       const options = command.optsWithGlobals<Options>();
       await invocation.withWorld('release', options, async (world) => {
         const { warnings, ...released } = await release(source, options.id, options.reason ?? null, world);
-        return { result: released, lines: [`${source} ${released.id}: released`], warnings };
+        return {
+          result: released,
+          lines: [`${source} ${released.id}: released`],
+          exit: exitOf([released]),
+          warnings,
+        };
       });
     });
 }
@@ -49,4 +56,9 @@ export function addRelease(program: Command, invocation: Invocation): void {
 export function saidReason(reason: string | undefined, command: string, why: string): string {
   if (reason === undefined || reason.trim() === '') throw new UsageError(`${command} wants --reason TEXT: ${why}`);
   return reason.trim();
+}
+
+/** A vault that was not told is a part not done: whoever scripts it must not read that as kept everywhere. */
+export function exitOf(told: readonly Pick<Told, 'missed'>[]): ExitCode {
+  return told.some(({ missed }) => missed.length > 0) ? EXIT.partly : EXIT.done;
 }

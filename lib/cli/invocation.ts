@@ -30,10 +30,16 @@ export class Invocation {
         // `timeout` and some terminals send a second one at once: cleaning up must not die of it. A third one insists.
         if (++signals > 2) process.exit(EXIT.failed);
       });
-    // A reader that went away (`| head`) is no failure of the command.
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
+      // A reader that went away (`| head`) is no failure of the command.
+      if (error.code === 'EPIPE') return;
+      process.stderr.write(`error: the answer could not be written to stdout: ${messageOf(error)}\n`);
+      process.once('exit', (code) => {
+        if (code === EXIT.done) process.exitCode = EXIT.failed;
+      });
     });
+    // A log that is full, or a terminal that was closed, must not kill a run half-way: there is nowhere left to say it.
+    process.stderr.on('error', () => undefined);
   }
 
   get terminal(): boolean {
@@ -45,7 +51,7 @@ export class Invocation {
     let place: { readonly directory: string; readonly secrets: SecretKeeper };
     let unusable: HoldfastError | null = null;
     try {
-      const directory = workingDirectory(options.plan ?? process.env['HOLDFAST_PLAN']);
+      const directory = workingDirectory(options.plan ?? (process.env['HOLDFAST_PLAN'] || undefined));
       const path = planPath(options.plan, process.env, directory);
       place = { directory, secrets: new SecretKeeper(variablesOf(process.env, dirname(path))) };
     } catch (error) {
@@ -150,6 +156,12 @@ export function chosenSources(world: World, named: readonly string[], all: boole
   if (named.length > 0) return [...new Set(named)];
   if (all) return known;
   throw new UsageError(`name a source, or --all for every one: ${known.join(', ')}`);
+}
+
+/** Names, or `--all`: which of the two was meant nobody knows. */
+export function namedOrAll(world: World, named: readonly string[], all: boolean): string[] {
+  if (all && named.length > 0) throw new UsageError(`want source names or --all, got --all and ${named.join(' ')}`);
+  return chosenSources(world, named, all);
 }
 
 /** What section 8 fixes and a later version brings. */

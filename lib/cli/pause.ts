@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import type { Outcome } from '#cli/envelope';
-import { chosenSources, type GlobalOptions, type Invocation } from '#cli/invocation';
+import { type Outcome, worstExit } from '#cli/envelope';
+import { exitOf } from '#cli/hold';
+import { type GlobalOptions, type Invocation, namedOrAll } from '#cli/invocation';
 import { DURATION_ALLOWED, parseDuration } from '#core/duration';
-import { UsageError } from '#core/errors';
+import { HoldfastError, UsageError } from '#core/errors';
 import type { World } from '#host/world';
 import { parseMoment } from '#jobs/choose-backup';
 import { type PauseChange, pause, resume } from '#jobs/pause';
@@ -29,7 +30,7 @@ export function addPause(program: Command, invocation: Invocation): void {
         const { reason } = options;
         if (reason === undefined || reason.trim() === '')
           throw new UsageError('pause wants --reason TEXT: somebody will ask why there was no backup');
-        const names = chosenSources(world, sources, options.all === true);
+        const names = namedOrAll(world, sources, options.all === true);
         const until = endOf(options, world.run.clock.now());
         return changed(await each(names, world, (source) => pause(source, reason, until, world)), until === null);
       });
@@ -46,7 +47,7 @@ export function addResume(program: Command, invocation: Invocation): void {
     .action(async (sources: string[], _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
       await invocation.withWorld('resume', options, async (world) => {
-        const names = chosenSources(world, sources, options.all === true);
+        const names = namedOrAll(world, sources, options.all === true);
         return changed(await each(names, world, (source) => resume(source, options.reason ?? null, world)), false);
       });
     });
@@ -67,16 +68,29 @@ async function each(
   names: readonly string[],
   world: World,
   change: (source: string) => Promise<PauseChange>,
-): Promise<readonly PauseChange[]> {
+): Promise<Changes> {
   const changes: PauseChange[] = [];
+  const errors: HoldfastError[] = [];
   for (const name of names) {
-    changes.push(await change(name));
+    try {
+      changes.push(await change(name));
+    } catch (error) {
+      // A source whose vaults are all away does not keep the others from their pause, nor hides what was done.
+      if (!(error instanceof HoldfastError)) throw error;
+      error.source ??= name;
+      errors.push(error);
+    }
     if (world.run.signal.aborted) break;
   }
-  return changes;
+  return { changes, errors };
 }
 
-function changed(changes: readonly PauseChange[], withoutEnd: boolean): Outcome {
+interface Changes {
+  readonly changes: readonly PauseChange[];
+  readonly errors: readonly HoldfastError[];
+}
+
+function changed({ changes, errors }: Changes, withoutEnd: boolean): Outcome {
   const names = changes.map(({ source }) => source).join(' ');
   return {
     result: { sources: changes.map(({ warnings: _warnings, ...change }) => change) },
@@ -85,8 +99,13 @@ function changed(changes: readonly PauseChange[], withoutEnd: boolean): Outcome 
         ({ source, paused, until, reason }) =>
           `${source}: ${paused ? `paused${until === null ? '' : ` until ${until}`}` : 'resumed'}${reason === null ? '' : `, ${reason}`}`,
       ),
-      ...(withoutEnd ? [`no end was given: holdfast resume ${names} ends it`] : []),
+      ...(withoutEnd && changes.length > 0 ? [`no end was given: holdfast resume ${names} ends it`] : []),
     ],
-    warnings: changes.flatMap(({ warnings }) => warnings),
+    exit: worstExit([exitOf(changes), ...errors.map(({ exit }) => exit)]),
+    error: errors[0] ?? null,
+    warnings: [
+      ...changes.flatMap(({ warnings }) => warnings),
+      ...errors.slice(1).map(({ source, message }) => `${source}: ${message}`),
+    ],
   };
 }

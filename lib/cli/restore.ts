@@ -36,6 +36,9 @@ interface Options extends GlobalOptions {
   readonly thaw?: string;
 }
 
+/** Fixed by section 8, filled by later versions. */
+const LATER = ['lsn', 'name', 'xid', 'timeline'];
+
 export function addRestore(program: Command, invocation: Invocation): void {
   const command = program
     .command('restore')
@@ -53,12 +56,14 @@ export function addRestore(program: Command, invocation: Invocation): void {
     .option('--overwrite', 'replace what is at the target; the old is kept aside where the engine can')
     .option('--thaw <speed>', `of what lies in an archive class: ${THAW_SPEEDS.join(', ')}; the first unless told`)
     .option('--dry-run', 'show the steps, the bytes and the expected time');
-  for (const later of ['lsn', 'name', 'xid', 'timeline'])
-    command.option(`--${later} <value>`, 'point in time: not there yet');
+  for (const later of LATER) command.option(`--${later} <value>`, 'point in time: not there yet');
   command.action(async (source: string, _options: unknown, self: Command) => {
     const options = self.optsWithGlobals<Options>();
-    for (const later of ['lsn', 'name', 'xid', 'timeline'])
-      if (self.getOptionValue(later) !== undefined) notThereYet(`restore --${later}`);
+    const later = LATER.find((one) => self.getOptionValue(one) !== undefined);
+    if (later !== undefined) {
+      await invocation.run('restore', options, async () => notThereYet(`restore --${later}`));
+      return;
+    }
     if (options.vault !== undefined) {
       const { vault: url, identity } = options;
       await invocation.run('restore', options, async (machine) => {
@@ -192,6 +197,8 @@ function commandFor(source: string, id: string, vault: Vault, target: string, op
 
 /** `env:NAME` keeps a password out of the process list; one that is there already is taken out of all that is printed. */
 function targetOf(text: string, machine: Machine): { target: string; shown: string; warnings: string[] } {
+  // An unset "$TARGET" of a script would else mean this directory.
+  if (text.trim() === '') throw new UsageError('--to: got nothing, want an address, env:NAME or a path');
   if (text.startsWith('env:')) {
     const name = text.slice(4);
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))

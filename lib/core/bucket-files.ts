@@ -20,6 +20,7 @@ export interface BucketFiles {
 export interface BucketOfVaults {
   readonly bucket: string;
   readonly vaults: readonly string[];
+  /** Of the first of them; `lock` and `sse` of any: they are the bucket's. */
   readonly settings: S3Settings;
 }
 
@@ -30,7 +31,11 @@ export function awsBuckets(plan: Plan): BucketOfVaults[] {
   return [...Map.groupBy(found, ({ settings }) => settings.s3)].map(([bucket, all]) => ({
     bucket,
     vaults: all.map(({ vault }) => vault),
-    settings: (all[0] as (typeof all)[number]).settings,
+    settings: {
+      ...(all[0] as (typeof all)[number]).settings,
+      lock: all.find(({ settings }) => settings.lock)?.settings.lock,
+      sse: (all.find(({ settings }) => settings.sse === 'kms') ?? all[0])?.settings.sse,
+    },
   }));
 }
 
@@ -230,7 +235,7 @@ function scriptOf({ plan, bucket, vaults, region, steps, leftOut, byHand }: Scri
     'cd "$(dirname "$0")"',
     `bucket=${quoteShell(bucket)}`,
     ...(region === null ? [] : [`export AWS_REGION=${quoteShell(region)}`]),
-    ...leftOut.map((rule) => `# LEFT OUT, as it ends backups or hides them: ${rule}`),
+    ...leftOut.map((rule) => `# LEFT OUT, as it ends backups or hides them: ${rule.replaceAll(/\p{Cc}+/gu, ' ')}`),
     ...byHand.map((what) => `# BY HAND: ${what}`),
     ...(unknown.length === 0 && steps.every(({ unless }) => unless === undefined) ? [] : [HAS]),
     ...unknown.map(({ get, none, what }) => `none_yet ${get} ${none} ${quoteShell(what)}`),

@@ -1,6 +1,6 @@
 import { EXPIRED_MARK, type LifecycleRule } from '#core/bucket-lifecycle';
 import { withReplicas } from '#core/copy-rules';
-import type { Plan, Tier } from '#core/plan';
+import type { Plan, Tier, VaultSettings } from '#core/plan';
 import { tiersOf } from '#core/tiers';
 
 /**
@@ -52,8 +52,7 @@ export function landingsOf(plan: Plan, vault: string): Landing[] {
 /** A rule for each source and tier, and what every vault needs. */
 export function bucketRules(plan: Plan, vault: string): LifecycleRule[] {
   const root = rootOf(plan, vault);
-  const settings = plan.vaults[vault];
-  const isShared = settings !== undefined && 's3' in settings && settings.existing === true;
+  const isShared = isOthersToo(plan, vault);
   // Others may keep things in a bucket that was adopted, and others' rules have names too.
   const everything = isShared ? root : '';
   const name = (id: string): string => (isShared ? `holdfast-${vault}-${id}` : id);
@@ -68,6 +67,16 @@ export function bucketRules(plan: Plan, vault: string): LifecycleRule[] {
       { AbortIncompleteMultipartUpload: { DaysAfterInitiation: HALF_UPLOAD_DAYS } },
     ),
   ];
+}
+
+/** The bucket is not this vault's alone: it was adopted, or another vault of the plan lies in it. */
+function isOthersToo({ vaults }: Plan, vault: string): boolean {
+  const settings = vaults[vault];
+  if (!settings || !('s3' in settings)) return false;
+  const { s3, endpoint, existing } = settings;
+  const isSame = ([name, other]: [string, VaultSettings]): boolean =>
+    name !== vault && 's3' in other && other.s3 === s3 && other.endpoint === endpoint;
+  return existing === true || Object.entries(vaults).some(isSame);
 }
 
 function tierRules({ source, tier, prefix, days, cold }: Landing, name: (id: string) => string): LifecycleRule[] {

@@ -28,13 +28,20 @@ export function* vaultProblems(plan: Plan): Iterable<PlanProblem> {
   const places = new Map<string, string>();
   for (const [name, vault] of Object.entries(plan.vaults)) {
     const path = ['vaults', name];
-    const place = 'disk' in vault ? vault.disk : `${vault.endpoint ?? ''} ${vault.s3} ${vault.prefix ?? ''}`;
+    const place =
+      'disk' in vault ? plainPath(vault.disk) : `${vault.endpoint ?? ''} ${vault.s3} ${plainPath(vault.prefix ?? '')}`;
     const twin = places.get(place);
     if (twin !== undefined) yield { path, got: `the place of vault ${twin}`, want: 'a place of its own' };
     places.set(place, name);
     yield* replicaProblems(plan, name, vault, [...path, 'replica']);
     if ('s3' in vault) yield* s3Problems(plan, name, vault, path);
   }
+}
+
+/** `./v/` and `v` are one place. */
+function plainPath(path: string): string {
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+  return `${path.startsWith('/') ? '/' : ''}${parts.join('/')}`;
 }
 
 function* s3Problems(plan: Plan, name: string, vault: S3Vault, path: PlanPath): Iterable<PlanProblem> {

@@ -104,7 +104,8 @@ function bucketWords(vault: RunbookVault, bucket: RunbookBucket, variable: strin
   const named = variable.replace('VAULT', 'BUCKET');
   const below = prefix === '' ? '' : `${prefix}/`;
   const place = `s3://$${named}/${below}`;
-  const option = endpoint === null ? '' : ` --endpoint-url ${shellWord(endpoint)}`;
+  // A listing does not tell what was thawed: without it sync leaves all out that lies in an archive class.
+  const option = endpoint === null ? ' --force-glacier-transfer' : ` --endpoint-url ${shellWord(endpoint)}`;
   const remote = [
     ':s3',
     `provider=${endpoint === null ? 'AWS' : 'Other'}`,

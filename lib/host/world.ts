@@ -62,19 +62,33 @@ export class SecretKeeper {
   }
 }
 
-/** The environment first, then `.env` beside the plan. */
+/**
+ * The environment first, then `.env` beside the plan.
+ * @throws PlanInvalid it is there and cannot be read
+ */
 export function variablesOf(
   environment: Readonly<Record<string, string | undefined>>,
   directory: string,
 ): (name: string) => string | undefined {
   const file = join(directory, '.env');
-  const beside = existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
+  const beside = existsSync(file) ? parseEnv(readVariables(file)) : {};
   return (name) => environment[name] ?? beside[name];
 }
 
-/** `--plan`, `$HOLDFAST_PLAN`, or `./holdfast.yaml`. */
+function readVariables(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new PlanInvalid(`${file} cannot be read: ${(cause as NodeJS.ErrnoException).code}`, {
+      cause,
+      hint: 'it must be a file that this user may read: the variables of the plan are looked for in it',
+    });
+  }
+}
+
+/** `--plan`, `$HOLDFAST_PLAN`, or `./holdfast.yaml`; a variable that is set to nothing names none. */
 export function planPath(asked: string | undefined, environment: Machine['environment'], directory: string): string {
-  return resolve(directory, asked ?? environment['HOLDFAST_PLAN'] ?? 'holdfast.yaml');
+  return resolve(directory, asked ?? (environment['HOLDFAST_PLAN'] || 'holdfast.yaml'));
 }
 
 /** @throws PlanInvalid, UsageError when there is no such file */

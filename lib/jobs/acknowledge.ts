@@ -39,7 +39,7 @@ export async function acknowledge(
   const alerts = ask.alert !== null ? [ask.alert] : open.filter((key) => isAbout(key, ask.id as string, history));
   const id = ask.id ?? anomalyIn(ask.alert as string);
   const reason = environment.redact(ask.reason);
-  let told: Told = { vaults: [], warnings: [] };
+  let told: Told = { vaults: [], missed: [], warnings: [] };
   for (const key of alerts.length > 0 ? alerts : [null])
     told = await tellVaults(source, { event: 'ack', id, manifest: null, details: { reason, key } }, environment);
   return { source, id, alerts, reason: ask.reason, ...told };

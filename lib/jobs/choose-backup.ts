@@ -72,7 +72,7 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
     } else if (ask.unproven && one.proof !== 'disproven') chosen = one;
     if (chosen) break;
   }
-  if (!chosen) throw nothingFor(ask, vault, candidates.length, listing, await sourcesIn(vault));
+  if (!chosen) throw nothingFor(ask, vault, candidates, listing, await sourcesIn(vault));
   const { id } = chosen.manifest;
   const newer = candidates.slice(candidates.findIndex((one) => one.manifest.id === id) + 1);
   return {
@@ -126,7 +126,7 @@ async function proofStateOf(
 function nothingFor(
   ask: RestoreAsk,
   vault: Vault,
-  inTime: number,
+  inTime: readonly ListedBackup[],
   listing: Listing,
   sources: readonly string[],
 ): BackupMissing {
@@ -145,16 +145,20 @@ function nothingFor(
     ask.at ? `was taken at ${isoTime(ask.at)} or before` : '',
     ask.point ? `has the point "${ask.point}"` : '',
   ].filter(Boolean);
-  if (inTime === 0)
+  const [newest] = inTime.toReversed();
+  if (!newest)
     return new BackupMissing(`none of the ${all} backups of ${source} in ${where} ${asked.join(' and ')}`, {
       source,
       hint: `holdfast list ${source}`,
     });
-  return new BackupMissing(
-    `none of the ${inTime} backups of ${source} in ${where}${asked.map((what) => ` that ${what}`).join(' and')} is proven`,
-    {
+  const none = `none of the ${inTime.length} backups of ${source} in ${where}${asked.map((what) => ` that ${what}`).join(' and')} is proven`;
+  if (inTime.every(({ proof }) => proof === 'disproven'))
+    return new BackupMissing(`${none}: each was restored, and was not equal to its source`, {
       source,
-      hint: `prove one (holdfast prove ${source}), or take it as it is with --unproven`,
-    },
-  );
+      hint: `another vault may hold one that is whole (--from VAULT); the newest as it is: --id ${newest.manifest.id} --unproven`,
+    });
+  return new BackupMissing(none, {
+    source,
+    hint: `prove one (holdfast prove ${source}), or take it as it is with --unproven`,
+  });
 }

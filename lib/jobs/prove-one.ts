@@ -31,7 +31,8 @@ export async function proveOne(request: ProveRequest, environment: JobEnvironmen
       source,
       hint: `holdfast backup ${source}`,
     });
-  const copy = await readableCopy(manifest, vault, from === null ? environment : null);
+  // Who has bytes re-hashed means those of this vault: another's say nothing about them.
+  const copy = await readableCopy(manifest, vault, from === null && !stored ? environment : null);
   if (copy.frozen) return withSource(await proveArchived(copy.frozen, stored, environment));
   if (copy.moved !== null) environment.run.log.info(copy.moved);
   const backup = new OpenedBackup(manifest, copy.vault, environment);

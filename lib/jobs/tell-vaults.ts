@@ -10,7 +10,9 @@ import { appendLedger } from '#vault/ledger-store';
 export interface Told {
   /** Vaults whose ledgers now say so. */
   readonly vaults: readonly string[];
-  /** Vaults that could not be written, and why: they go on from what the others say. */
+  /** Vaults that could not be written: they go on from what the others say. */
+  readonly missed: readonly string[];
+  /** Why they could not. */
   readonly warnings: readonly string[];
 }
 
@@ -27,6 +29,7 @@ export async function tellVaults(
 ): Promise<Told> {
   const { plan, run } = environment;
   const vaults: string[] = [];
+  const missed: string[] = [];
   const errors: HoldfastError[] = [];
   for (const name of vaultsOf(source, environment)) {
     try {
@@ -38,12 +41,14 @@ export async function tellVaults(
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       errors.push(error);
+      missed.push(name);
     }
   }
   const [first] = errors;
   if (vaults.length === 0 && first) throw first;
   return {
     vaults,
+    missed,
     warnings: errors.map(({ message }) => `${fields.event} of ${source} is not written everywhere: ${message}`),
   };
 }

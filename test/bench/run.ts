@@ -27,15 +27,18 @@ for (const [name, part] of Object.entries(PARTS)) {
   notes.push(...measured.notes);
 }
 
+/** A stroke in a command is no border of the table. */
+const cell = (text: string): string => text.replaceAll('|', '\\|');
 const lines = [
   '| work | against | at most | Holdfast | the other | measured | |',
   '|---|---|---|---|---|---|---|',
   ...rows.map(
     (row) =>
-      `| ${row.work} | ${row.against} | ${row.atMost} | ${row.ours} | ${row.theirs} | **${row.measured}** | ${row.met ? 'met' : 'MISSED'} |`,
+      `| ${cell(row.work)} | ${cell(row.against)} | ${row.atMost} | ${row.ours} | ${row.theirs} | **${row.measured}** | ${row.met ? 'met' : 'MISSED'} |`,
   ),
 ];
-process.stdout.write(`${lines.join('\n')}\n`);
+const remarks = notes.map((note) => `- ${note}`).join('\n');
+process.stdout.write(`${lines.join('\n')}\n\n${remarks}\n`);
 const memory = Math.round(totalmem() / 2 ** 30);
 const document = `# Bench
 
@@ -45,6 +48,6 @@ sum of resident memory of Holdfast and all the children it starts, database serv
 
 ${lines.join('\n')}
 
-${notes.map((note) => `- ${note}`).join('\n')}
+${remarks}
 `;
 if (asked.length === 0 && SCALE === 1) writeFileSync(resolve(import.meta.dirname, '../../docs/bench.md'), document);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { BIN } from '#test/cli/holdfast';
 import { good, refused, runsOf, SCHEDULE, type SmallPlan, smallPlan } from '#test/cli/small-plan';
@@ -103,11 +103,29 @@ describe('a plan that is wrong, by the command line', () => {
     assert.equal(call(['backup', 'app'], { HOLDFAST_PLAN: place.path('holdfast.yaml') }).status, 0);
     assert.equal(call(['list', '--plan', '../holdfast.yaml'], { HOLDFAST_PLAN: '/absent.yaml' }).status, 0);
     assert.equal(call(['--plan=../holdfast.yaml', 'list', '--json']).status, 0);
+    const unset = call(['status'], { HOLDFAST_PLAN: '' });
+    assert.equal(unset.status, 2);
+    assert.match(unset.stderr, /no plan at holdfast\.yaml/);
+  });
+
+  test('a `.env` that is there and cannot be read is exit 2 and named, and no defect', async () => {
+    const { place } = small;
+    rmSync(place.path('.env'), { force: true });
+    mkdirSync(place.path('.env'));
+    try {
+      const ran = await refused(place, ['list'], 2, /\.env cannot be read: EISDIR/);
+      assert.equal(ran.json().error?.code, 'plan-invalid');
+    } finally {
+      rmdirSync(place.path('.env'));
+    }
   });
 
   for (const [args, message, hint] of [
     [['prove', '--all'], /unknown option '--all'/, 'holdfast prove --help'],
     [['restore', 'app'], /--to <target>/, 'holdfast restore --help'],
+    [['backup', 'app', '--all'], /names or --all, got --all and app/, 'holdfast backup --help'],
+    [['backup', 'app', '--point', ''], /--point: got nothing/, 'holdfast backup --help'],
+    [['pause', 'app', '--all', '--reason', 'x'], /names or --all/, 'holdfast pause --help'],
     [['list', '--since'], /--since <duration>.*missing/, 'holdfast list --help'],
     [['frobnicate'], /unknown command 'frobnicate'/, 'holdfast --help lists the commands'],
   ] as const)

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { childrenIn, commandOf, programOf } from '#test/cli/children';
-import type { Place } from '#test/cli/holdfast';
+import { BIN, type Place } from '#test/cli/holdfast';
 import { filesBelow, good, ledgerOf, refused, runsOf, type SmallPlan, smallPlan } from '#test/cli/small-plan';
 import { type PostgresServer, startPostgres } from '#test/servers/postgres';
 
@@ -107,6 +108,36 @@ describe('two runs at once, and runs that are stopped, by the command line', () 
       writeFileSync(place.path('go'), '');
       await good(place.run('backup', 'app'));
     });
+
+  test('nobody reads stderr any more, or its disk is full: the backup goes on, is proven, and cleans up', async () => {
+    const first = await begun('backup', 'app', '--json', '--debug');
+    first.child.stderr?.destroy();
+    writeFileSync(place.path('go'), '');
+    const { code, stdout } = await first.ended;
+    assert.equal(code, 0, stdout);
+    assert.equal((JSON.parse(stdout) as { result: { runs: { proof: string }[] } }).result.runs[0]?.proof, 'proven');
+    assert.deepEqual(scratch(), []);
+    assert.equal(withOutput('backup tree --debug >&2 2>/dev/full').status, 0);
+    assert.equal(withOutput('backup nosuch 2>/dev/full').status, 2);
+  });
+
+  test('an answer that cannot be written, as the disk of stdout is full, is exit 1 in words; a reader that went away is none', () => {
+    for (const args of ['list', 'list --json']) {
+      const full = withOutput(`${args} >/dev/full`);
+      assert.equal(full.status, 1);
+      assert.match(full.stderr, /^error: the answer could not be written to stdout: ENOSPC/m);
+      assert.doesNotMatch(full.stderr, /\n\s+at /, 'a stack trace is no message');
+    }
+    assert.equal(withOutput('list --json | true').status, 0);
+  });
+
+  function withOutput(line: string) {
+    return spawnSync('bash', ['-o', 'pipefail', '-c', `${BIN} ${line}`], {
+      cwd: place.directory,
+      env: { ...process.env, ...place.environment },
+      encoding: 'utf8',
+    });
+  }
 
   test('a `before` that fails: nothing is captured, `after` still runs, exit 1 names the command', async () => {
     small.plan({

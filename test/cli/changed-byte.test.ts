@@ -77,6 +77,19 @@ describe('one byte changed in a stored artifact', () => {
     return source === 'events' ? 'env:TARGET' : source === 'cache' ? './cache-out' : `./${source}-out`;
   }
 
+  test('where all that is left is disproven, restore says so, and its hint is another way than the one that was tried', async () => {
+    for (const more of [[], ['--unproven']]) {
+      const ran = await refused(
+        place,
+        ['restore', 'app', ...more, '--to', 'hopeless.db'],
+        1,
+        /none of the 1 backups.* is proven: each was restored, and was not equal/,
+      );
+      const { id } = await newest(place, 'app');
+      assert.match(ran.json().error?.hint ?? '', new RegExp(`--from VAULT.*--id ${id} --unproven$`));
+    }
+  });
+
   test('a disproof is not healed by a later success: bytes do not heal, and status rings until there is a new backup', async () => {
     const manifest: Manifest = await newest(place, 'app');
     const again = await place.run('prove', 'app', '--id', manifest.id, '--json');

@@ -133,6 +133,19 @@ describe('restore, by the command line', () => {
     assert.equal(both.code, 2);
   });
 
+  test('--lsn, --name, --xid and --timeline are known and not there yet: exit 2, with and without a plan', async () => {
+    for (const later of ['--lsn', '--name', '--xid', '--timeline'])
+      for (const where of [[], ['--vault', 'vault']]) {
+        const args = ['restore', 'app', '--to', './later', later, '1', ...where];
+        const ran = await refused(place, args, 2, /not there yet/);
+        assert.equal(ran.json().error?.code, 'not-there-yet');
+      }
+  });
+
+  test('--to with nothing in it, an unset variable of a script, is exit 2 and not this directory', async () => {
+    await refused(place, ['restore', 'app', '--to', ''], 2, /--to: got nothing/);
+  });
+
   test('--dry-run shows steps, bytes and expected time, and writes nothing', async () => {
     const result = await restored('app', '--to', './dry', '--dry-run');
     assert.ok(result.steps && result.steps.length >= 3);

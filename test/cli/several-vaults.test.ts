@@ -154,6 +154,40 @@ describe('a directory and a bucket as two vaults of one plan, by the command lin
     assert.equal((await good(place.run('status', 'app', '--json'))).code, 0);
   });
 
+  test('a vault is away: hold, release, pause, resume and ack are told to the other one, and exit 3: done in part', async () => {
+    const { place } = small;
+    const { id } = await newest(place, 'app');
+    on(everything, { answer: { status: 403, body: errorXml('AccessDenied') } });
+    for (const args of [
+      ['hold', 'app', '--id', id, '--reason', 'audit'],
+      ['release', 'app', '--id', id],
+      ['pause', 'app', '--reason', 'works'],
+      ['resume', 'app'],
+      ['ack', 'app', '--id', id, '--reason', 'seen'],
+    ]) {
+      const ran = await place.run(...args, '--json');
+      assert.equal(ran.code, 3, `${args.join(' ')}: ${ran.stdout}${ran.stderr}`);
+      assert.match(ran.json().warnings.join(), /not written everywhere/);
+    }
+  });
+
+  test('a source whose only vault is away does not keep the others from their pause, and what was done is in the result', async () => {
+    const { place } = small;
+    on(everything, { answer: { status: 403, body: errorXml('AccessDenied') } });
+    for (const args of [
+      ['pause', 'away', 'app', '--reason', 'works'],
+      ['resume', 'away', 'app'],
+    ]) {
+      const ran = await refused(place, args, 1, /AccessDenied/);
+      assert.equal(ran.json().error?.source, 'away');
+      const { sources } = ran.json().result as { sources: readonly { source: string; vaults: readonly string[] }[] };
+      assert.deepEqual(
+        sources.map(({ source, vaults }) => [source, vaults]),
+        [['app', ['ssd']]],
+      );
+    }
+  });
+
   test('I14, peers 3I (DBackup #82): wrong credentials of the only vault: every command fails and names the bucket, none looks empty', async () => {
     const { place } = small;
     place.environment['SPACES_SECRET'] = 'Zq7-wrong-secret-wX9';

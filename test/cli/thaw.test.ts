@@ -237,6 +237,9 @@ describe('a backup in an archive class', () => {
     const ran = await good(restore('--json'));
     assert.match(ran.json().warnings.join(), /is taken from warm: in cold it lies in deep-archive/);
     await good(small.place.run('prove', 'app', '--id', manifest.id));
+    const stored = ['prove', 'app', '--id', manifest.id, '--stored'];
+    await refused(small.place, stored, 6, /in cold and cannot be read now/);
+    await good(small.place.run(...stored, '--from', 'warm'));
     assert.equal(glacier.asked.length, 2);
     await refused(
       small.place,

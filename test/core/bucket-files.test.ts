@@ -202,6 +202,26 @@ esac
     assert.equal(awsBuckets(plan).length, 1);
   });
 
+  test('two vaults in one bucket that nobody adopted each keep their rules, and get the lock and the key either wants', () => {
+    const plan = bucketPlan(
+      ' }, second: { s3: shop-backups, prefix: second, region: eu-north-1, lock: governance, sse: kms',
+      '  both: { sqlite: { file: b.db }, schedule: [{ cron: "0 3 * * *", tiers: [daily], to: [cloud, second] }] }',
+    );
+    const made = filesOf({}, plan);
+    const live = { lifecycle: { value: { rules: rulesIn(made), smallStay: true } } };
+    for (const vault of ['cloud', 'second']) assert.deepEqual([...bucketDifferences(plan, vault, live)], [], vault);
+    for (const call of ['put-object-lock-configuration', 'put-bucket-encryption'])
+      assert.match(script(made), new RegExp(`aws s3api ${call} `));
+  });
+
+  test('a rule’s name with a line break in it is no line of the script', () => {
+    const ID = 'all\ntouch stolen';
+    const rules: LifecycleRule[] = [{ ID, Status: 'Enabled', Filter: { Prefix: '' }, Expiration: { Days: 9 } }];
+    const text = script(filesOf({ lifecycle: { value: { rules, smallStay: true } } }));
+    assert.match(text, /^# LEFT OUT, .*all touch stolen/m);
+    assert.doesNotMatch(text, /^touch/m);
+  });
+
   test('whatever rules a bucket has: merged, they harm no backup, and those for other things are there', () => {
     const rule = fc.record({
       ID: fc.constantFrom('a', 'holdfast-cloud-app-daily', 'holdfast-cloud-leases'),

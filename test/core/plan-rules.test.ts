@@ -237,6 +237,11 @@ const cases: readonly [title: string, parts: Parts, ...expected: RegExp[]][] = [
     /vaults\.cloud: got the place of vault ssd/,
   ],
   [
+    'two vaults in one place, written in two ways',
+    { vaults: 'ssd: { disk: ./b }, cloud: { disk: b// }' },
+    /vaults\.cloud: got the place of vault ssd/,
+  ],
+  [
     'half a key pair',
     { vaults: 'ssd: { disk: /b }, cloud: { s3: app, accessKeyId: "${A}" }' },
     /vaults\.cloud\.accessKeyId: got accessKeyId alone, want secretAccessKey too/,

@@ -200,6 +200,15 @@ describe('RUNBOOK.md of a bucket that a deployment in AWS has made', () => {
   });
 });
 
+test('the runbook’s aws s3 sync takes what was thawed: by itself it skips whatever lies in an archive class', async () => {
+  const syncOf = async (more: string): Promise<string> =>
+    blocksOf(await pageOf(`{ cloud: { s3: many-backups${more} } }`, [EVENTS], '')).find(({ text }) =>
+      text.startsWith('fetch_cloud() { aws s3 sync'),
+    )?.text ?? '';
+  assert.match(await syncOf(''), / --force-glacier-transfer /);
+  assert.match(await syncOf(', endpoint: "https://s3.example.com"'), / --endpoint-url https:\/\/s3\.example\.com /);
+});
+
 describe('the runbook’s curl', () => {
   let sink: HttpSink;
   before(async () => {

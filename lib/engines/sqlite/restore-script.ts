@@ -8,12 +8,12 @@ export const FILE_EXTENSIONS = ['.db', '.sqlite', '.sqlite3'] as const;
  * @param name of the source's file, which it gets in a target that is a directory
  */
 export function restoreScriptFor(name: string, sha256: string): string {
-  const own = extname(name);
+  const own = [extname(name)].filter((one) => one !== '' && !FILE_EXTENSIONS.some((extension) => extension === one));
   const patterns = [
     ...FILE_EXTENSIONS.map((extension) => `*${extension}`),
-    ...(own === '' || FILE_EXTENSIONS.some((extension) => extension === own) ? [] : [`*${quoteShell(own)}`]),
+    ...own.map((extension) => `*${quoteShell(extension)}`),
   ];
-  return `# TARGET is the file to make when it ends in ${[...FILE_EXTENSIONS].join(', ')}${own === '' ? '' : ` or ${own}`}; else a directory for it.
+  return `# TARGET is the file to make when it ends in ${[...FILE_EXTENSIONS, ...own].join(', ')}; else a directory for it.
 file=$TARGET
 case "$TARGET" in
   ${patterns.join(' | ')}) [ ! -d "$TARGET" ] || file=$TARGET/${quoteShell(name)} ;;
