@@ -99,6 +99,7 @@ describe('holdfast retain', () => {
       held: true,
       reason: 'audit 2026',
       vaults: ['here'],
+      missed: [],
     });
     const dry = await good(place.run('retain', '--dry-run', '--at', '2040-01-01'));
     assert.match(dry.stdout, new RegExp(`${id} .* hold +held: audit 2026; daily, kept 30d`));

@@ -26,6 +26,12 @@ interface Length {
   readonly released: number;
   /** How often the gateway comes round. AWS does about once a day, and promises nothing: what is marked may lie for days. */
   readonly roundNights: number;
+  /**
+   * How many rounds something may wait for its end where the bucket's listing has more than one page. At the edge of one
+   * this gateway passes an entry over, or takes the marker of a version that it still has, which is listed once more; and
+   * what lies there moves by a few entries from round to round.
+   */
+  readonly edgeRounds: number;
 }
 
 /**
@@ -40,6 +46,7 @@ export const LENGTHS: Readonly<Record<'short' | 'whole', Length>> = {
     broken: [12, 20],
     released: 26,
     roundNights: 4,
+    edgeRounds: 0,
   },
   whole: {
     days: 365,
@@ -48,6 +55,7 @@ export const LENGTHS: Readonly<Record<'short' | 'whole', Length>> = {
     broken: [150, 190],
     released: 280,
     roundNights: 7,
+    edgeRounds: 8,
   },
 };
 
@@ -63,6 +71,7 @@ export interface Scenario {
   readonly midnights: readonly Date[];
   /** The gateway goes through its rules after each so many of them, and after the last. */
   readonly roundNights: number;
+  readonly edgeRounds: number;
   /** Of all sources, in order. */
   readonly runs: readonly YearRun[];
   readonly holds: readonly Hold[];
@@ -130,6 +139,7 @@ export function scenarioOf(length: Length): Scenario {
     plan,
     midnights: at,
     roundNights: length.roundNights,
+    edgeRounds: length.edgeRounds,
     runs: [...[...scheduled.values()].flat(), ...stolen].sort((a, b) => a.at.getTime() - b.at.getTime()),
     holds,
     half: { night: 2, days: 7, key: 'backups/events/daily/20270103T020000Z-0000/app.db.zst' },

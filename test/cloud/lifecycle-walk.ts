@@ -16,9 +16,6 @@ import type { YearRun } from '#test/examples/year';
 const UNDELETE_DAYS = 30;
 /** The gateway counts from the whole second before: with a day of one second, up to a day too early. */
 const ROUNDING_DAYS = 1;
-/** How long something may lie at the edge of a page, which moves by a few entries from round to round. */
-const AT_EDGE_ROUNDS = 6;
-
 export interface Walked {
   readonly nights: number;
   readonly stored: number;
@@ -217,12 +214,10 @@ export class LifecycleWalk {
     return { versions, began, ended };
   }
 
-  /**
-   * At the edge of a page of its listing this gateway takes the marker of a version that it still has, and passes the
-   * entry over: what retention gave up is listed once more, and for as long as it lies there.
-   */
+  /** What retention gave up, where the listing has an edge; anything else is never back. */
   #comesBack(key: string, known: Known): void {
     const folder = folderOfKey(key);
+    assert.ok(this.#scenario.edgeRounds > 0, `${key} is back`);
     assert.ok(this.#marked.has(folder) || folder.startsWith(`backups/${THIEF.source}/`), `${key} is back`);
     known.missing = null;
     known.cameBack = this.#rounds.length;
@@ -279,18 +274,18 @@ export class LifecycleWalk {
   /** What a round should have done that began at this time. */
   #undone({ versions, ended }: Looked, round: number): string[] {
     const undone: string[] = [];
+    const { edgeRounds } = this.#scenario;
+    // A marker stands alone only after the round that took the version.
+    const [last, before] = [-1, -2].map((index) => this.#rounds.at(index - edgeRounds) ?? 0) as [number, number];
     for (const [key, known] of this.#known) {
       const version = versions.current.get(key);
-      const atEdge = known.cameBack !== null && this.#rounds.length - known.cameBack <= AT_EDGE_ROUNDS;
+      const atEdge = known.cameBack !== null && this.#rounds.length - known.cameBack <= edgeRounds;
       const isOver = !atEdge && this.#fateOf(key, known, round, ended) === 'gone';
       if (version && isOver) undone.push(`${key} is still listed`);
       if (version) undone.push(...this.#wrongClass(version, known, round, ended));
       if (known.missing === null) continue;
-      const [before, last] = [this.#rounds.at(-3) ?? 0, this.#rounds.at(-2) ?? 0];
-      // In a listing of many pages the gateway passes one over now and then: the next round has it.
       if (days(last - known.missing) > UNDELETE_DAYS && versions.noncurrent.has(key))
         undone.push(`${key} can still be had back`);
-      // A marker stands alone only after the round that took the version.
       if (days(before - known.missing) > UNDELETE_DAYS && versions.deleted.has(key))
         undone.push(`${key} has left its marker`);
     }
