@@ -11,16 +11,10 @@ import {
   tagsOf,
   touches,
 } from '#core/bucket-lifecycle';
-import {
-  HALF_UPLOAD_DAYS,
-  type Landing,
-  landingsOf,
-  rootOf,
-  SMALLEST_MOVED_BYTES,
-  UNDELETE_DAYS,
-} from '#core/bucket-rules';
+import { HALF_UPLOAD_DAYS, type Landing, landingsOf, rootOf, UNDELETE_DAYS } from '#core/bucket-rules';
 import type { BucketDifference, BucketLifecycle } from '#core/bucket-settings';
 import type { Plan } from '#core/plan';
+import { SMALLEST_MOVED_BYTES } from '#core/thaw';
 
 /** Names at a vault's root below which, or at which, everything is Holdfast's (DESIGN section 4). */
 const OURS = ['backups/', 'logs/', 'proofs/', 'ledger/', 'holds/', 'plans/', 'leases/', 'vault.json'] as const;

@@ -1,6 +1,8 @@
 import { EXPIRED_MARK, type LifecycleRule } from '#core/bucket-lifecycle';
 import { withReplicas } from '#core/copy-rules';
 import type { Plan, Tier, VaultSettings } from '#core/plan';
+import { archivedAfterSeconds } from '#core/plan-rules-vault';
+import { type ArchiveClass, AWS_CLASS, SMALLEST_MOVED_BYTES } from '#core/thaw';
 import { tiersOf } from '#core/tiers';
 
 /**
@@ -13,10 +15,6 @@ const DAY_SECONDS = 86_400;
 export const UNDELETE_DAYS = 30;
 /** An upload that has not ended by then never will. */
 export const HALF_UPLOAD_DAYS = 7;
-const DEFAULT_TRANSITION_DAYS = 30;
-/** So that manifests stay readable without a thaw. */
-export const SMALLEST_MOVED_BYTES = 128 * 1024;
-const COLD = { archive: 'GLACIER', 'deep-archive': 'DEEP_ARCHIVE' } as const;
 
 /** Backups of one source and tier in one vault. */
 export interface Landing {
@@ -101,12 +99,10 @@ function rule(ID: string, Filter: NonNullable<LifecycleRule['Filter']>, does: Li
   return { ID, Status: 'Enabled', Filter, ...does };
 }
 
-function coldOf({ class: storageClass, after }: Tier): Landing['cold'] {
-  if (storageClass !== 'archive' && storageClass !== 'deep-archive') return null;
-  return {
-    storageClass: COLD[storageClass],
-    days: after ? Math.ceil(after.seconds / DAY_SECONDS) : DEFAULT_TRANSITION_DAYS,
-  };
+function coldOf(tier: Tier): Landing['cold'] {
+  const after = archivedAfterSeconds(tier);
+  if (after === null) return null;
+  return { storageClass: AWS_CLASS[tier.class as ArchiveClass], days: Math.ceil(after / DAY_SECONDS) };
 }
 
 function daysOf({ keep }: Tier): number | null {

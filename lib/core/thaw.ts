@@ -17,8 +17,8 @@ export const THAW_DAYS = 7;
 export const AWS_CLASS = { archive: 'GLACIER', 'deep-archive': 'DEEP_ARCHIVE' } as const;
 
 const HOUR = 3600;
-/** Objects up to this size are never moved, so that manifests stay readable (`cloud/vault-lifecycle`). */
-const SMALLEST_MOVED = 128 * 1024;
+/** Objects up to this size are never moved, so that manifests stay readable without a thaw. */
+export const SMALLEST_MOVED_BYTES = 128 * 1024;
 
 /** Seconds: the longest that AWS names for each. Null: there is no such thaw. */
 const LONGEST: Readonly<Record<ArchiveClass, Readonly<Record<ThawSpeed, number | null>>>> = {
@@ -47,7 +47,7 @@ export interface ArchivedByPlan {
 
 /** Small objects stay where they are, and can be read. */
 export function isMoved({ bytes }: { readonly bytes: number }): boolean {
-  return bytes > SMALLEST_MOVED;
+  return bytes > SMALLEST_MOVED_BYTES;
 }
 
 type Stored = Pick<Manifest, 'tier' | 'snapshotAt' | 'artifacts'>;
