@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, chmodSync, constants, globSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { endLeftovers } from '#test/runner/leftovers';
+import { longestFirst } from '#test/runner/longest-first';
 import { type FileResult, runTestFile } from '#test/runner/test-file';
 import { startCeph } from '#test/servers/ceph';
 
@@ -15,8 +16,9 @@ import { startCeph } from '#test/servers/ceph';
  */
 
 const ROOT = join(import.meta.dirname, '..');
-const AT_ONCE = 2;
-const FILE_LIMIT_SECONDS = 300;
+/** One more than there are processors: most files wait now and then. */
+const AT_ONCE = Math.min(availableParallelism() + 1, 4);
+const FILE_LIMIT_SECONDS = 600;
 
 const CHECKS: Readonly<Record<string, readonly string[]>> = {
   typecheck: ['tsc', '--noEmit'],
@@ -24,6 +26,8 @@ const CHECKS: Readonly<Record<string, readonly string[]>> = {
   'lint: biome': ['biome', 'check', '--colors=off', '--max-diagnostics=50'],
   'lint: knip': ['knip', '--no-progress'],
 };
+
+const STEERING = /^(HOLDFAST_(?!TEST_)|PG|AWS_|CDK_|REDIS|DATABASE_URL|GNUPGHOME|NODE_TEST|(https?|all|no)_proxy$)/i;
 
 const TOOLS = [
   ...['zstd', 'age', 'age-keygen', 'gpg', 'psql', 'pg_dump', 'redis-server', 'redis-cli', 'sqlite3', 'tar', 'openssl'],
@@ -63,9 +67,7 @@ await finish();
 
 async function main(wanted: readonly string[]): Promise<void> {
   const matches = (name: string): boolean => wanted.length === 0 || wanted.some((part) => name.includes(part));
-  const files = globSync('test/**/*.test.ts', { cwd: ROOT })
-    .filter(matches)
-    .sort((a, b) => a.localeCompare(b));
+  const files = longestFirst(globSync('test/**/*.test.ts', { cwd: ROOT }).filter(matches));
   const checks = Object.keys(CHECKS).filter(matches);
   if (files.length + checks.length === 0) {
     tell({
@@ -76,15 +78,13 @@ async function main(wanted: readonly string[]): Promise<void> {
   }
   if (wanted.length === 0) tell(tools());
   // Whatever this machine's user has set must not steer a test, least of all to real servers.
-  const env = Object.fromEntries(
-    Object.entries(process.env).filter(
-      ([name]) => !/^(HOLDFAST_(?!TEST_)|PG|AWS_|REDIS|DATABASE_URL|NODE_TEST)/.test(name),
-    ),
-  );
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !STEERING.test(name)));
   Object.assign(env, {
     HOLDFAST_TEST_RUN: run,
     NO_COLOR: '1',
     FORCE_COLOR: '0',
+    // A machine in AWS would answer who asks for credentials.
+    AWS_EC2_METADATA_DISABLED: 'true',
     // The CDK turns Node's compile cache on, which would else be left behind in the temporary directory.
     NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/holdfast'),
   });
@@ -105,8 +105,8 @@ async function startS3(env: Record<string, string | undefined>): Promise<void> {
   if (env['HOLDFAST_TEST_S3']) return;
   try {
     ceph = await startCeph(join(dir, 'ceph'));
-    const { endpoint, accessKeyId, secretAccessKey, conf } = ceph;
-    env['HOLDFAST_TEST_S3'] = JSON.stringify({ endpoint, accessKeyId, secretAccessKey, conf });
+    const { endpoint, accessKeyId, secretAccessKey } = ceph;
+    env['HOLDFAST_TEST_S3'] = JSON.stringify({ endpoint, accessKeyId, secretAccessKey });
   } catch (error) {
     tell({ ...nothing('test/servers/ceph.ts'), failures: [{ title: 'start', error: String(error) }] });
   }

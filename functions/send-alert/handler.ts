@@ -14,7 +14,7 @@ const event = z.object({
 /** As long as this process lives: Lambda repeats what failed, most often here. */
 const delivered = new Set<string>();
 
-/** From a topic to the Slack channels and webhooks of its severity, whose addresses are secrets. */
+/** From a topic to the Slack channels, webhooks and other topics of its severity; addresses may be secrets. */
 export const handler = functionHost(
   'send-alert',
   import.meta.dirname,

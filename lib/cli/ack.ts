@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { exitOf, saidReason } from '#cli/hold';
+import { partlyTold, saidReason } from '#cli/hold';
 import type { GlobalOptions, Invocation } from '#cli/invocation';
 import { acknowledge } from '#jobs/acknowledge';
 
@@ -22,12 +22,13 @@ export function addAck(program: Command, invocation: Invocation): void {
       await invocation.withWorld('ack', options, async (world) => {
         const reason = saidReason(options.reason, 'ack', 'who reads the ledger wants to know what was found');
         const ask = { id: options.id ?? null, alert: options.alert ?? null, reason };
-        const { warnings, ...known } = await acknowledge(source, ask, world);
+        const told = await acknowledge(source, ask, world);
+        const { warnings, ...known } = told;
         const about = [...(known.id === null ? [] : [known.id]), ...known.alerts].join(', ');
         return {
           result: known,
           lines: [`${source} ${about}: acknowledged: ${reason}`],
-          exit: exitOf([known]),
+          error: partlyTold([told]),
           warnings,
         };
       });

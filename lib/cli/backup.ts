@@ -8,7 +8,7 @@ import { formatBytes } from '#core/size';
 import { placesOfSources } from '#core/where';
 import type { World } from '#host/world';
 import { backup } from '#jobs/backup';
-import { type BackupRun, BY_HAND } from '#jobs/backup-run';
+import { type BackupRun, type BriefError, BY_HAND } from '#jobs/backup-run';
 import { runDueBackups } from '#jobs/due-backups';
 import { pauseOf } from '#jobs/pause';
 
@@ -121,9 +121,8 @@ function lines(run: BackupRun): string[] {
 
 class RunsFailed extends HoldfastError {
   readonly code: string;
-  constructor(run: BackupRun) {
-    const { code, message, hint } = run.error as NonNullable<BackupRun['error']>;
-    super(message, { source: run.source, hint });
+  constructor(source: string, { code, message, hint, at }: BriefError) {
+    super(message, { source, hint, at });
     this.code = code;
   }
 }
@@ -133,5 +132,5 @@ function firstError(runs: readonly BackupRun[]): HoldfastError | null {
   const failed = runs.filter((run) => run.error !== null);
   const worst = worstExit(failed.map((run) => run.exit));
   const speaking = failed.find((run) => run.exit === worst) ?? failed[0];
-  return speaking && worst !== EXIT.done ? new RunsFailed(speaking) : null;
+  return speaking?.error && worst !== EXIT.done ? new RunsFailed(speaking.source, speaking.error) : null;
 }

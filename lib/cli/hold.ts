@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { GlobalOptions, Invocation } from '#cli/invocation';
-import { EXIT, type ExitCode, UsageError } from '#core/errors';
+import { PartlyDone, UsageError } from '#core/errors';
 import { hold, release } from '#jobs/holds';
 import type { Told } from '#jobs/tell-vaults';
 
@@ -20,11 +20,12 @@ export function addHold(program: Command, invocation: Invocation): void {
       const options = command.optsWithGlobals<Options>();
       await invocation.withWorld('hold', options, async (world) => {
         const reason = saidReason(options.reason, 'hold', 'somebody will ask why it is still there');
-        const { warnings, ...held } = await hold(source, options.id, reason, world);
+        const told = await hold(source, options.id, reason, world);
+        const { warnings, ...held } = told;
         return {
           result: held,
           lines: [`${source} ${held.id}: held in ${held.vaults.join(', ')}: ${reason}`],
-          exit: exitOf([held]),
+          error: partlyTold([told]),
           warnings,
         };
       });
@@ -41,11 +42,12 @@ export function addRelease(program: Command, invocation: Invocation): void {
     .action(async (source: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<Options>();
       await invocation.withWorld('release', options, async (world) => {
-        const { warnings, ...released } = await release(source, options.id, options.reason ?? null, world);
+        const told = await release(source, options.id, options.reason ?? null, world);
+        const { warnings, ...released } = told;
         return {
           result: released,
           lines: [`${source} ${released.id}: released`],
-          exit: exitOf([released]),
+          error: partlyTold([told]),
           warnings,
         };
       });
@@ -59,6 +61,12 @@ export function saidReason(reason: string | undefined, command: string, why: str
 }
 
 /** A vault that was not told is a part not done: whoever scripts it must not read that as kept everywhere. */
-export function exitOf(told: readonly Pick<Told, 'missed'>[]): ExitCode {
-  return told.some(({ missed }) => missed.length > 0) ? EXIT.partly : EXIT.done;
+export function partlyTold(told: readonly (Told & { readonly source: string })[]): PartlyDone | null {
+  const [first] = told.filter(({ missed }) => missed.length > 0);
+  if (!first) return null;
+  const [written, missed] = [first.vaults.join(', '), first.missed.join(', ')];
+  return new PartlyDone(`it is written down in ${written}, and not in ${missed}`, {
+    source: first.source,
+    hint: `run it again when ${missed} can be written`,
+  });
 }

@@ -1,16 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
-import { KeyExists, messageOf, RecordInvalid, UsageError, VaultMissing } from '#core/errors';
-import { sha256Hex } from '#core/manifest';
-import { type EngineName, engineOf } from '#core/plan';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { KeyExists, KeyMissing, messageOf, RecordInvalid, UsageError, VaultMissing } from '#core/errors';
+import { type Manifest, sha256Hex } from '#core/manifest';
+import { type EngineName, engineOf, type Plan } from '#core/plan';
 import { draftPlan } from '#core/plan-draft';
 import { loadPlan } from '#core/plan-load';
 import { type DraftSource, slug, sourcesFrom } from '#core/plan-sources';
 import type { Clock, Processes, Vault, VaultEntry } from '#core/ports';
 import { references } from '#core/secrets';
 import { discover } from '#host/discover';
+import { readBareVault } from '#jobs/bare-vault';
+import { newestBackup, sourcesIn } from '#jobs/catalog';
 import { keygen, publicKeysOf } from '#vault/encryption';
 import { createVaultIdentity, readVaultIdentity } from '#vault/identity';
 
@@ -177,8 +179,8 @@ async function knownKey(file: string, host: InitHost): Promise<readonly string[]
 
 async function broughtBack(options: InitOptions, from: string, host: InitHost): Promise<InitResult> {
   const vault = host.openVault(from);
-  const identity = await readVaultIdentity(vault, null);
-  const newest = await newestPlan(vault);
+  const bare = await readBareVault(vault);
+  const newest = await newestPlan(vault, host.clock.now());
   const bytes = await vault.get(newest.key);
   const text = Buffer.from(bytes).toString('utf8');
   const hash = /([0-9a-f]{64})\.yaml$/.exec(newest.key)?.[1];
@@ -196,30 +198,66 @@ async function broughtBack(options: InitOptions, from: string, host: InitHost): 
       : [];
   return {
     plan: options.file,
-    name: identity.plan,
+    name: plan.name,
     sources: Object.entries(plan.sources).map(([name, settings]) => ({
       name,
       engine: engineOf(settings),
-      why: `in the plan of ${newest.modified.toISOString()}`,
+      why: `in the plan ${newest.why}`,
     })),
     vault: vault.url,
     key: null,
-    notes:
-      variables.length === 0 ? [] : [`the plan needs these in the environment or in .env: ${variables.join(', ')}`],
+    notes: [
+      ...bare.warnings,
+      ...elsewhere(plan, vault, dirname(options.file)),
+      ...(variables.length === 0
+        ? []
+        : [`the plan needs these in the environment or in .env: ${variables.join(', ')}`]),
+    ],
     next: [...key, 'holdfast check', 'holdfast list'],
   };
 }
 
-async function newestPlan(vault: Vault): Promise<VaultEntry> {
-  let newest: VaultEntry | null = null;
+interface StoredPlan {
+  readonly key: string;
+  /** How it was found to be the newest, in words. */
+  readonly why: string;
+}
+
+/**
+ * The plan by which the newest backup of any source was made: its manifest names it. The times of files say when they were
+ * copied here, and a plan that was gone back to is not stored a second time. They decide where there is no backup yet.
+ */
+async function newestPlan(vault: Vault, now: Date): Promise<StoredPlan> {
+  const files = new Map<string, VaultEntry>();
   for await (const entry of vault.list('plans/')) {
-    if (!/^plans\/[0-9a-f]{64}\.yaml$/.test(entry.key)) continue;
-    if (newest === null || entry.modified >= newest.modified) newest = entry;
+    const hash = /^plans\/([0-9a-f]{64})\.yaml$/.exec(entry.key)?.[1];
+    if (hash !== undefined) files.set(hash, entry);
   }
-  if (newest) return newest;
+  const manifests: Manifest[] = [];
+  for (const source of await sourcesIn(vault)) {
+    const newest = await newestBackup(vault, source, now).catch((error: unknown) => {
+      if (error instanceof RecordInvalid || error instanceof KeyMissing) return null;
+      throw error;
+    });
+    if (newest && files.has(newest.plan.sha256)) manifests.push(newest);
+  }
+  const made = manifests.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1)).at(-1);
+  if (made) return { key: `plans/${made.plan.sha256}.yaml`, why: `of ${made.source} ${made.id}` };
+  const stored = [...files.values()].toSorted((a, b) => a.modified.getTime() - b.modified.getTime()).at(-1);
+  if (stored) return { key: stored.key, why: `of ${stored.modified.toISOString()}` };
   throw new UsageError(`the vault ${vault.url} holds no plan: no run has used it yet`, {
     hint: 'holdfast init without --from writes a new one',
   });
+}
+
+/** The plan knows vaults by where they were: this one has been moved, or was mounted elsewhere. */
+function elsewhere(plan: Plan, { url }: Vault, directory: string): string[] {
+  const disks = Object.entries(plan.vaults).flatMap(([name, settings]) =>
+    'disk' in settings ? [{ name, disk: settings.disk, place: resolve(directory, settings.disk) }] : [],
+  );
+  if (url.startsWith('s3://') || disks.length === 0 || disks.some(({ place }) => place === url)) return [];
+  const known = disks.map(({ name, disk }) => `${name} in ${disk}`).join(', ');
+  return [`this vault was read from ${url}, and the plan has ${known}: correct vaults: before you run anything`];
 }
 
 async function writeOnce(file: string, text: string): Promise<void> {

@@ -81,7 +81,8 @@ export class Invocation {
     progress.done();
     if (outcome.error?.code === 'cancelled' && this.#stop.signal.aborted)
       outcome.error.hint ??= `${messageOf(this.#stop.signal.reason)} and stopped; nothing half counts as done: run it again`;
-    if (outcome.error?.exit === EXIT.usage) outcome.error.hint ??= `holdfast ${command} --help`;
+    if (outcome.error && (outcome.exit ?? outcome.error.exit) === EXIT.usage)
+      outcome.error.hint ??= `holdfast ${command} --help`;
     const document = envelope(command, machineClock.now(), outcome);
     this.exit = document.exit;
     const shown = (text: string): string => (outcome.verbatim?.has(text) ? text : secrets.redact(text));

@@ -42,7 +42,7 @@ export function addList(program: Command, invocation: Invocation): void {
     });
 }
 
-const HEADER = ['source', 'id', 'kind', 'tier', 'vault', 'snapshot at', 'size', 'proof', 'expires'];
+const HEADER = ['source', 'id', 'kind', 'tier', 'vault', 'snapshot at', 'size', 'holds', 'proof', 'expires'];
 
 function row(one: ListedLine): string[] {
   return [
@@ -53,9 +53,16 @@ function row(one: ListedLine): string[] {
     one.vault,
     one.snapshotAt,
     formatBytes(one.bytes),
+    holds(one.measures),
     one.proof,
     one.expires ?? 'never',
   ];
+}
+
+/** The number by which a person tells a good night from one after a mistake. */
+function holds(measures: ListedLine['measures']): string {
+  const total = (['rows', 'keys', 'files'] as const).find((name) => measures[name] !== undefined);
+  return total ? `${measures[total]} ${total}` : '-';
 }
 
 function sinceOf(text: string | undefined, now: Date): Date | null {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { type Outcome, worstExit } from '#cli/envelope';
-import { exitOf } from '#cli/hold';
+import { partlyTold } from '#cli/hold';
 import { type GlobalOptions, type Invocation, namedOrAll } from '#cli/invocation';
 import { DURATION_ALLOWED, parseDuration } from '#core/duration';
-import { HoldfastError, UsageError } from '#core/errors';
+import { EXIT, HoldfastError, UsageError } from '#core/errors';
 import type { World } from '#host/world';
 import { parseMoment } from '#jobs/choose-backup';
 import { type PauseChange, pause, resume } from '#jobs/pause';
@@ -92,6 +92,7 @@ interface Changes {
 
 function changed({ changes, errors }: Changes, withoutEnd: boolean): Outcome {
   const names = changes.map(({ source }) => source).join(' ');
+  const partly = partlyTold(changes);
   return {
     result: { sources: changes.map(({ warnings: _warnings, ...change }) => change) },
     lines: [
@@ -101,8 +102,8 @@ function changed({ changes, errors }: Changes, withoutEnd: boolean): Outcome {
       ),
       ...(withoutEnd && changes.length > 0 ? [`no end was given: holdfast resume ${names} ends it`] : []),
     ],
-    exit: worstExit([exitOf(changes), ...errors.map(({ exit }) => exit)]),
-    error: errors[0] ?? null,
+    exit: worstExit([partly?.exit ?? EXIT.done, ...errors.map(({ exit }) => exit)]),
+    error: errors[0] ?? partly,
     warnings: [
       ...changes.flatMap(({ warnings }) => warnings),
       ...errors.slice(1).map(({ source, message }) => `${source}: ${message}`),

@@ -4,6 +4,7 @@ import { chosenSources, type GlobalOptions, type Invocation } from '#cli/invocat
 import { thenRunbook } from '#cli/one-runbook';
 import { formatTook } from '#core/duration';
 import { EXIT, HoldfastError, UsageError } from '#core/errors';
+import { assertSupported } from '#core/plan-support';
 import { runsHere } from '#core/where';
 import type { World } from '#host/world';
 import { dueProof, proveCron } from '#jobs/due-proofs';
@@ -50,6 +51,8 @@ async function prove(sources: readonly string[], options: Options, world: World)
       const mine = cron !== null && runsHere(world.plan.plan, name);
       if (options.due && !(mine && (await dueProof(name, cron, world)).due)) continue;
       const { id = null, from = null, stored = false } = options;
+      // A timer's proof is tried, and written down as inconclusive: else it would be due for ever.
+      if (!stored && !options.due) assertSupported(world.plan, null, 'prove');
       const proof = await proveOne({ source: name, id, from, stored }, world);
       proofs.push(proof);
       // What is due is looked at by a timer each few minutes: no mail each time for what only a person can thaw.

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Outcome } from '#cli/envelope';
 import { type GlobalOptions, type Invocation, notThereYet } from '#cli/invocation';
 import { formatTook } from '#core/duration';
-import { UsageError, VariableMissing } from '#core/errors';
+import { Disproven, KeyMissing, UsageError, VariableMissing, VaultUnreachable } from '#core/errors';
 import { isoTime } from '#core/manifest';
 import type { SourceRef, Vault } from '#core/ports';
 import { shellWord } from '#core/shell';
@@ -12,13 +12,21 @@ import { THAW_SPEEDS, type ThawSpeed } from '#core/thaw';
 import { engineNamed } from '#host/engines';
 import { fileNotes } from '#host/notes';
 import { type Machine, openBareWorld } from '#host/world';
+import { readBareVault } from '#jobs/bare-vault';
 import { type Choice, chooseBackup, parseMoment, type RestoreAsk } from '#jobs/choose-backup';
 import type { JobEnvironment } from '#jobs/environment';
-import { homeVault } from '#jobs/home';
+import { homeVault, vaultsOf } from '#jobs/home';
 import { readableCopy } from '#jobs/readable-copy';
-import { type RestoreSteps, type RestoreWorld, restore, restoreLater, restoreSteps } from '#jobs/restore';
+import {
+  type Refusal,
+  type RestoreSteps,
+  type RestoreWorld,
+  refusalsOf,
+  restore,
+  restoreLater,
+  restoreSteps,
+} from '#jobs/restore';
 import { type Thaw, thawOf } from '#jobs/thaw';
-import { readVaultIdentity } from '#vault/identity';
 import { identityFile } from '#vault/identity-file';
 
 interface Options extends GlobalOptions {
@@ -55,7 +63,7 @@ export function addRestore(program: Command, invocation: Invocation): void {
     .option('--unproven', 'also a backup that no proof speaks for')
     .option('--overwrite', 'replace what is at the target; the old is kept aside where the engine can')
     .option('--thaw <speed>', `of what lies in an archive class: ${THAW_SPEEDS.join(', ')}; the first unless told`)
-    .option('--dry-run', 'show the steps, the bytes and the expected time');
+    .option('--dry-run', 'show the steps, the bytes, the expected time, and what stands in the way now');
   for (const later of LATER) command.option(`--${later} <value>`, 'point in time: not there yet');
   command.action(async (source: string, _options: unknown, self: Command) => {
     const options = self.optsWithGlobals<Options>();
@@ -69,10 +77,11 @@ export function addRestore(program: Command, invocation: Invocation): void {
       await invocation.run('restore', options, async (machine) => {
         const world = await openBareWorld(machine, url, identity ?? null);
         try {
-          const { plan } = await readVaultIdentity(world.vault, null);
-          const notes = fileNotes(machine.environment, plan);
+          const { plan, warnings } = await readBareVault(world.vault);
+          const notes = fileNotes(machine.environment, plan ?? 'lost');
           const place = { settings: null, vault: world.vault, plan: null };
-          return await give(source, options, place, { ...world, notes, directory: machine.directory }, machine);
+          const given = await give(source, options, place, { ...world, notes, directory: machine.directory }, machine);
+          return { ...given, warnings: [...warnings, ...(given.warnings ?? [])] };
         } finally {
           await world.close();
         }
@@ -124,16 +133,17 @@ async function give(
   };
   const speed = speedOf(options.thaw);
   const { target, shown, warnings } = targetOf(options.to as string, machine);
-  const choice = await chooseBackup(ask, vault);
+  const choice = await chooseBackup(ask, vault, world.run.clock.now());
   const copy = await readableCopy(choice.manifest, vault, plan);
   const { frozen } = copy;
   const heard = [...warnings, ...(copy.moved === null ? [] : [copy.moved])];
   if (options.dryRun) {
-    const thaw = frozen && (await thawOf(frozen, world.notes));
+    const thaw = frozen && (await thawOf(frozen, world.notes, world.run.clock.now()));
     const steps = restoreSteps(choice, ask, shown, copy.vault, thaw);
+    const refusals = await refusalsOf(choice, ask, target, settings, copy.vault, world);
     return {
-      result: { source, target: shown, seconds: 0, verified: false, thaw, ...steps },
-      lines: dryRunLines(source, choice, steps, thaw),
+      result: { source, target: shown, seconds: 0, verified: false, thaw, ...steps, refusals },
+      lines: dryRunLines(source, choice, steps, thaw, refusals),
       warnings: [...heard, ...choice.warnings],
     };
   }
@@ -147,7 +157,9 @@ async function give(
       error: later.error,
     };
   }
-  const result = await restore(choice, ask, target, settings, copy.vault, world);
+  const result = await restore(choice, ask, target, settings, copy.vault, world).catch((error: unknown) => {
+    throw withOthers(error, choice, copy.vault, plan);
+  });
   const { id, seconds, verified } = result;
   return {
     result: { source, id, target: result.target, seconds, verified, thaw: null },
@@ -162,13 +174,38 @@ async function give(
   };
 }
 
-function dryRunLines(source: string, { manifest }: Choice, steps: RestoreSteps, thaw: Thaw | null): string[] {
+/** The data may be gone, and "take a new backup" no help: where else to restore from. */
+function withOthers(error: unknown, { before }: Choice, vault: Vault, plan: JobEnvironment | null): unknown {
+  if (!(error instanceof Disproven || error instanceof KeyMissing || error instanceof VaultUnreachable)) return error;
+  const source = error.source ?? '';
+  const others = plan === null ? [] : vaultsOf(source, plan).filter((name) => name !== vault.name);
+  const ways = [
+    ...(before === null ? [] : [`the proven one before it, of ${before.snapshotAt}: --id ${before.id}`]),
+    ...(others.length === 0 ? [] : [`another vault's copy: ${others.map((name) => `--from ${name}`).join(', ')}`]),
+  ];
+  if (ways.length > 0) error.hint = ways.join('; or ');
+  return error;
+}
+
+function dryRunLines(
+  source: string,
+  { manifest }: Choice,
+  steps: RestoreSteps,
+  thaw: Thaw | null,
+  refusals: readonly Refusal[],
+): string[] {
   return [
     `would restore ${source} ${steps.id} (${manifest.snapshotAt}): ${formatBytes(steps.bytes)} stored, ${formatBytes(steps.plainBytes)} plain`,
     ...steps.steps.map((step, index) => `${index + 1}. ${step}`),
     steps.expectedSeconds === null
       ? 'how long it takes is not known: it was never restored'
       : `about ${formatTook(steps.expectedSeconds)}${thaw ? ' once it is thawed' : ''}, as its last proof took`,
+    ...(refusals.length === 0
+      ? ['the target was looked at: nothing stands in the way']
+      : refusals.flatMap(({ message, hint }) => [
+          `as things are it would be refused: ${message}`,
+          ...(hint === null ? [] : [`  hint: ${hint}`]),
+        ])),
   ];
 }
 

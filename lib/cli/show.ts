@@ -38,7 +38,8 @@ export function addShow(program: Command, invocation: Invocation): void {
 async function show(source: string, id: string | undefined, options: Options, world: World): Promise<Outcome> {
   const seconds = options.url === undefined ? null : secondsOf(options.url);
   const vault = await homeVault(source, options.from ?? null, world);
-  const manifest = id === undefined ? await newestBackup(vault, source) : await findBackup(vault, source, id);
+  const manifest =
+    id === undefined ? await newestBackup(vault, source, world.run.clock.now()) : await findBackup(vault, source, id);
   if (!manifest)
     throw new BackupMissing(`no backup of ${source} in vault ${vault.name} (${vault.url})`, {
       source,
@@ -70,7 +71,7 @@ async function archivedWords(vault: Vault, manifest: Manifest, world: World): Pr
   try {
     const { frozen } = await archivalOf(vault, manifest);
     if (!frozen) return [];
-    const thaw = await thawOf(frozen, world.notes);
+    const thaw = await thawOf(frozen, world.notes, world.run.clock.now());
     return [`its files lie in ${AWS_CLASS[thaw.class]} in ${vault.name} and cannot be read now: ${stateWords(thaw)}`];
   } catch (error) {
     if (!(error instanceof VaultRefused)) throw error;

@@ -1,19 +1,14 @@
 import { Duration } from 'aws-cdk-lib';
-import {
-  Alarm,
-  ComparisonOperator,
-  type IMetric,
-  MathExpression,
-  Metric,
-  TreatMissingData,
-} from 'aws-cdk-lib/aws-cloudwatch';
+import { Alarm, ComparisonOperator, type IMetric, Metric, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { Trigger } from 'aws-cdk-lib/triggers';
 import { Construct } from 'constructs';
 import type { AlertTopics } from '#cloud/alert-topics';
 import type { JobFunction } from '#cloud/job-function';
 import { ALARMS, type AlarmRule } from '#core/alarms';
+import { audienceOf } from '#core/audience';
 import { REPLICATION_RULE, replicaBucketName } from '#core/bucket-replication';
+import { sha256Hex } from '#core/manifest';
 import { METRIC_NAMESPACE, METRICS } from '#core/metrics';
 import type { Plan } from '#core/plan';
 import { seenFromAws } from '#core/where';
@@ -27,25 +22,40 @@ export interface AlarmsProps {
   readonly watch: JobFunction;
 }
 
-/** The alarms of `core/alarms`. The watcher runs once before they exist, so that a deployment rings nothing (I10). */
+/**
+ * The alarms of `core/alarms`. The watcher runs once before there are any, and again when a deployment brings some more,
+ * so that none rings for figures that nobody has written yet (I10).
+ */
 export class Alarms extends Construct {
   constructor(scope: Construct, id: string, props: AlarmsProps) {
     super(scope, id);
-    const first = new Trigger(this, 'FirstWatch', {
+    const wanted = ALARMS.flatMap((rule) => metricsOf(rule, props).map(([name, metric]) => ({ rule, name, metric })));
+    const first = new Trigger(this, firstWatchOf(wanted), {
       handler: props.watch.handler,
       executeOnHandlerChange: false,
       timeout: Duration.minutes(5),
     });
-    for (const rule of ALARMS)
-      for (const [name, metric] of metricsOf(rule, props)) {
-        const alarm = alarmOf(this, rule, name, metric, props.plan.name);
-        if (rule.speaks) {
-          alarm.addAlarmAction(new SnsAction(props.topics.bySeverity[rule.severity]));
-          alarm.addOkAction(new SnsAction(props.topics.bySeverity[rule.severity]));
-        }
-        first.executeBefore(alarm);
+    for (const { rule, name, metric } of wanted) {
+      const alarm = alarmOf(this, rule, name, metric, props.plan.name);
+      if (rule.speaks) {
+        // Of a severity that the plan has no list for, whoever hears of it from us.
+        const { list } = audienceOf(props.plan.alerts, rule.severity);
+        const told = new SnsAction(props.topics.bySeverity[list ?? rule.severity]);
+        alarm.addAlarmAction(told);
+        alarm.addOkAction(told);
       }
+      first.executeBefore(alarm);
+    }
   }
+}
+
+/**
+ * Another name for another set of alarms makes it another resource. One that is updated would run again when a failed
+ * deployment is rolled back, and could hinder that.
+ */
+function firstWatchOf(wanted: readonly { readonly rule: AlarmRule; readonly name: string }[]): string {
+  const ringing = wanted.flatMap(({ rule, name }) => (rule.missing === 'breaching' ? [name] : []));
+  return `FirstWatch-${sha256Hex(ringing.sort().join()).slice(0, 8)}`;
 }
 
 function alarmOf(scope: Construct, rule: AlarmRule, name: string, metric: IMetric, plan: string): Alarm {
@@ -86,12 +96,16 @@ function metricsOf(rule: AlarmRule, props: AlarmsProps): readonly (readonly [str
   return Object.keys(seenFromAws(plan).sources).map((source) => [`${rule.name}-${source}`, of({ source })]);
 }
 
+/** One for each function, never a sum: a function that nobody called has no figure, and a sum with a gap is a gap. */
 function ofAws(rule: AlarmRule, { functions, plan }: AlarmsProps): readonly (readonly [string, IMetric])[] {
   const period = Duration.minutes(PERIOD_MINUTES);
   if (rule.name === 'function-errors')
-    return [[rule.name, sum(functions.map(({ handler }) => handler.metricErrors({ period })))]];
+    return functions.map(({ host, handler }) => [`${rule.name}-${host}`, handler.metricErrors({ period })]);
   if (rule.name === 'dead-letters')
-    return [[rule.name, sum(functions.map(({ dead }) => dead.metricApproximateNumberOfMessagesVisible({ period })))]];
+    return functions.map(({ host, dead }) => [
+      `${rule.name}-${host}`,
+      dead.metricApproximateNumberOfMessagesVisible({ period }),
+    ]);
   return Object.entries(plan.vaults).flatMap(([vault, settings]) =>
     's3' in settings && settings.replica?.region
       ? [
@@ -112,13 +126,4 @@ function ofAws(rule: AlarmRule, { functions, plan }: AlarmsProps): readonly (rea
         ]
       : [],
   );
-}
-
-function sum(metrics: readonly IMetric[]): MathExpression {
-  const named = Object.fromEntries(metrics.map((metric, index) => [`m${index}`, metric]));
-  return new MathExpression({
-    expression: Object.keys(named).join('+'),
-    usingMetrics: named,
-    period: Duration.minutes(PERIOD_MINUTES),
-  });
 }

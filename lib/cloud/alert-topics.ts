@@ -14,7 +14,7 @@ export interface AlertTopicsProps {
   readonly key: IKey;
 }
 
-/** One topic a severity; people with an address or a telephone subscribe here, Slack and webhooks through send-alert. */
+/** One topic a severity; people with an address or a telephone subscribe here, others through send-alert. */
 export class AlertTopics extends Construct {
   readonly bySeverity: Readonly<Record<Severity, Topic>>;
 
@@ -37,10 +37,12 @@ export class AlertTopics extends Construct {
         conditions: { StringEquals: { 'aws:SourceAccount': account } },
       }),
     );
-    for (const channel of plan.alerts?.[severity] ?? []) {
-      if ('email' in channel) topic.addSubscription(new EmailSubscription(channel.email));
-      if ('sms' in channel) topic.addSubscription(new SmsSubscription(channel.sms));
-    }
+    const channels = plan.alerts?.[severity] ?? [];
+    // Each once: a second subscription of one address is none to SNS, and an error to the CDK.
+    for (const address of new Set(channels.flatMap((one) => ('email' in one ? [one.email] : []))))
+      topic.addSubscription(new EmailSubscription(address));
+    for (const number of new Set(channels.flatMap((one) => ('sms' in one ? [one.sms] : []))))
+      topic.addSubscription(new SmsSubscription(number));
     return topic;
   }
 }

@@ -1,18 +1,16 @@
-import { join } from 'node:path';
-import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import { AssetHashType, DockerImage, Duration, RemovalPolicy } from 'aws-cdk-lib';
 import { type PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Architecture, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda';
-import { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
+import { Architecture, Code, Function as LambdaFunction, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
-import { ALIASES, BUNDLING, bundledPlanFile, entryOf, ROOT } from '#cloud/function-bundle';
-import { BUNDLED_PLAN, type HostName, functionName as nameOf } from '#core/settings';
+import { type FunctionName, ROOT, writeFunction } from '#cloud/function-bundle';
+import { functionName as nameOf } from '#core/settings';
 
 export interface JobFunctionProps {
   readonly planName: string;
   readonly planFile: string;
-  readonly host: Exclude<HostName, 'worker'>;
+  readonly host: FunctionName;
   readonly environment: Readonly<Record<string, string>>;
   readonly access: readonly PolicyStatement[];
   readonly timeout: Duration;
@@ -24,12 +22,14 @@ export interface JobFunctionProps {
  * could not do.
  */
 export class JobFunction extends Construct {
-  readonly handler: NodejsFunction;
+  readonly host: JobFunctionProps['host'];
+  readonly handler: LambdaFunction;
   /** Asynchronous invocations that failed three times. */
   readonly dead: Queue;
 
   constructor(scope: Construct, id: string, props: JobFunctionProps) {
     super(scope, id);
+    this.host = props.host;
     const functionName = nameOf(props.planName, props.host);
     const logGroup = new LogGroup(this, 'Log', {
       logGroupName: `/holdfast/${props.planName}/${props.host}`,
@@ -47,12 +47,11 @@ export class JobFunction extends Construct {
       enforceSSL: true,
       retentionPeriod: Duration.days(14),
     });
-    const plan = bundledPlanFile(props.planFile);
-    this.handler = new NodejsFunction(this, 'Function', {
+    this.handler = new LambdaFunction(this, 'Function', {
       functionName,
       description: `Holdfast ${props.planName}: ${props.host}`,
-      entry: entryOf(props.host),
-      handler: 'handler',
+      code: codeOf(props.host, props.planFile),
+      handler: 'index.handler',
       runtime: Runtime.NODEJS_24_X,
       architecture: Architecture.ARM_64,
       memorySize: props.memoryMiB ?? 512,
@@ -63,28 +62,24 @@ export class JobFunction extends Construct {
       deadLetterQueue: this.dead,
       retryAttempts: 2,
       environment: { HOLDFAST_PLAN_NAME: props.planName, ...props.environment },
-      projectRoot: ROOT,
-      depsLockFilePath: join(ROOT, 'package-lock.json'),
-      bundling: {
-        ...BUNDLING,
-        mainFields: [...BUNDLING.mainFields],
-        // The SDK of the bundle, not whatever the runtime has this month.
-        externalModules: [],
-        bundleAwsSDK: true,
-        esbuildArgs: Object.fromEntries(Object.entries(ALIASES).map(([name, file]) => [`--alias:${name}`, file])),
-        commandHooks: {
-          beforeBundling: () => [],
-          beforeInstall: () => [],
-          afterBundling: (_input, output) => [
-            `cp ${shellWord(props.planFile)} ${shellWord(join(output, 'holdfast.yaml'))}`,
-            `cp ${shellWord(plan)} ${shellWord(join(output, BUNDLED_PLAN))}`,
-          ],
-        },
-      },
     });
   }
 }
 
-function shellWord(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
+/** Known by what comes out, so that an edit of a document or a test deploys no function anew. */
+function codeOf(host: FunctionName, planFile: string): Code {
+  return Code.fromAsset(ROOT, {
+    assetHashType: AssetHashType.OUTPUT,
+    bundling: {
+      // Nobody runs them: they tell one function's output from another's.
+      image: DockerImage.fromRegistry('none'),
+      command: [host, planFile],
+      local: {
+        tryBundle(folder) {
+          writeFunction(host, planFile, folder);
+          return true;
+        },
+      },
+    },
+  });
 }

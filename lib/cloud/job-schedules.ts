@@ -1,4 +1,4 @@
-import { Duration, TimeZone } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, TimeZone } from 'aws-cdk-lib';
 import {
   ContextAttribute,
   Schedule,
@@ -13,6 +13,7 @@ import type { JobFunction } from '#cloud/job-function';
 import { scheduleKeys } from '#core/due';
 import { toEventBridge } from '#core/event-bridge';
 import type { Plan } from '#core/plan';
+import { scheduleGroupName } from '#core/settings';
 import { placesOfSources } from '#core/where';
 
 /** A stale 02:00 run must not start at noon: what could not be delivered by then, the watcher catches up. */
@@ -33,7 +34,11 @@ export class JobSchedules extends Construct {
 
   constructor(scope: Construct, id: string, { plan, start, watch, retain, replicate }: JobSchedulesProps) {
     super(scope, id);
-    this.group = new ScheduleGroup(this, 'Group', { scheduleGroupName: `holdfast-${plan.name}` });
+    this.group = new ScheduleGroup(this, 'Group', {
+      scheduleGroupName: scheduleGroupName(plan.name),
+      // Its name is fixed: one that stayed would stand in the way of the next deployment.
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
     for (const { source } of placesOfSources(plan).filter(({ where }) => where === 'cloud')) {
       const settings = plan.sources[source];
       if (!settings) continue;

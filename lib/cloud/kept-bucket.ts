@@ -17,6 +17,12 @@ import type { Plan } from '#core/plan';
 
 /** Buckets that outlive every deployment: of a vault, of its replica, and the logs of who asked for what. */
 
+/**
+ * Outlives its stack; but when the very deployment that makes it fails, it goes again. It is empty then, and what has a
+ * fixed name and stayed would stand in the way of every other try.
+ */
+export const KEPT_ONCE_MADE = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
+
 const LOG_DAYS = 400;
 
 const KEPT = {
@@ -25,7 +31,7 @@ const KEPT = {
   minimumTLSVersion: 1.2,
   blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
   objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-  removalPolicy: RemovalPolicy.RETAIN,
+  removalPolicy: KEPT_ONCE_MADE,
 } satisfies BucketProps;
 
 export interface BackupBucketProps {

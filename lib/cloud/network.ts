@@ -1,6 +1,7 @@
-import { Fn, Stack } from 'aws-cdk-lib';
+import { Fn, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import {
   FlowLogDestination,
+  FlowLogTrafficType,
   GatewayVpcEndpointAwsService,
   IpAddresses,
   type ISecurityGroup,
@@ -9,6 +10,7 @@ import {
   SubnetType,
   Vpc,
 } from 'aws-cdk-lib/aws-ec2';
+import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 import type { Plan } from '#core/plan';
 
@@ -28,7 +30,7 @@ export class Network extends Construct {
     if (given?.subnetIds && given.subnetIds.length > 0) {
       this.subnetIds = given.subnetIds;
       this.securityGroupIds = given.securityGroupIds ?? [];
-      this.publicIp = 'DISABLED';
+      this.publicIp = given.publicIp ? 'ENABLED' : 'DISABLED';
       return;
     }
     const vpc = new Vpc(this, 'Vpc', {
@@ -41,12 +43,25 @@ export class Network extends Construct {
       ],
       gatewayEndpoints: { s3: { service: GatewayVpcEndpointAwsService.S3 } },
       restrictDefaultSecurityGroup: false,
-      flowLogs: { rejected: { destination: FlowLogDestination.toCloudWatchLogs() } },
+      flowLogs: {
+        // Of all traffic, each gigabyte of a backup would be logged too.
+        rejected: {
+          destination: FlowLogDestination.toCloudWatchLogs(rejectedLog(this)),
+          trafficType: FlowLogTrafficType.REJECT,
+        },
+      },
     });
     this.subnetIds = vpc.publicSubnets.map(({ subnetId }) => subnetId);
     this.securityGroupIds = [outboundOnly(this, vpc).securityGroupId];
     this.publicIp = 'ENABLED';
   }
+}
+
+function rejectedLog(scope: Construct): LogGroup {
+  return new LogGroup(scope, 'Rejected', {
+    retention: RetentionDays.THREE_MONTHS,
+    removalPolicy: RemovalPolicy.DESTROY,
+  });
 }
 
 function outboundOnly(scope: Construct, vpc: IVpc): ISecurityGroup {

@@ -1,9 +1,9 @@
-import { RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
+import { Stack, type StackProps, Tags } from 'aws-cdk-lib';
 import { AccountPrincipal, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import type { Bucket, CfnBucket, IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
-import { accessLogs, backupBucket } from '#cloud/kept-bucket';
+import { accessLogs, backupBucket, KEPT_ONCE_MADE } from '#cloud/kept-bucket';
 import type { S3VaultSettings } from '#cloud/vault-bucket';
 import { REPLICATION_RULE, replicaBucketName, replicaKeyAlias, replicationRoleName } from '#core/bucket-replication';
 import type { Plan } from '#core/plan';
@@ -40,7 +40,7 @@ export class ReplicaStack extends Stack {
       alias: replicaKeyAlias(plan, vault),
       description: `Holdfast ${plan.name}: replica of ${vault}`,
       enableKeyRotation: true,
-      removalPolicy: RemovalPolicy.RETAIN,
+      removalPolicy: KEPT_ONCE_MADE,
     });
     // Its lifecycle is its own: S3 does not replicate what lifecycle deletes. The marks that the rules ask for, it does.
     const bucket = backupBucket(this, {

@@ -3,11 +3,11 @@ import { ReplicaStack, replicatedVaults } from '#cloud/replica-stack';
 import { awsVaults, VaultStack } from '#cloud/vault-stack';
 import { WorkStack } from '#cloud/work-stack';
 import { guessedMajors } from '#core/cloud-image';
-import { regionProblems } from '#core/cloud-region';
+import { deploymentProblems } from '#core/cloud-problems';
 import { PlanInvalid } from '#core/errors';
 import type { LoadedPlan } from '#core/plan-load';
 import { support, type Unsupported } from '#core/plan-support';
-import { cloudProblems, placesOfSources } from '#core/where';
+import { placesOfSources } from '#core/where';
 
 export interface BuiltStacks {
   /** For people: source → where → vaults, and what is likely to fail. */
@@ -26,7 +26,7 @@ export function buildStacks(app: App, loaded: LoadedPlan, planFile: string, regi
     throw new PlanInvalid(`${loaded.file} has no cloud: section`, {
       hint: 'add a line such as cloud: { region: eu-north-1 }, or let its sources run where they do: -c region=eu-north-1',
     });
-  const problems = [...cloudProblems(plan), ...regionProblems(plan, where), ...notThereYet(plan)];
+  const problems = [...deploymentProblems(plan, where), ...notThereYet(plan)];
   const strangers = replicatedVaults(awsVaults(plan)).filter(({ account }) => account !== null && !plan.cloud?.account);
   if (strangers.length > 0)
     throw new PlanInvalid(

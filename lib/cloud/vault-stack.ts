@@ -1,10 +1,10 @@
-import { RemovalPolicy, Stack, type StackProps, Tags } from 'aws-cdk-lib';
+import { Stack, type StackProps, Tags } from 'aws-cdk-lib';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
 import { CfnSecret } from 'aws-cdk-lib/aws-secretsmanager';
 import type { Construct } from 'constructs';
 import { AlertTopics } from '#cloud/alert-topics';
-import { accessLogs } from '#cloud/kept-bucket';
+import { accessLogs, KEPT_ONCE_MADE } from '#cloud/kept-bucket';
 import { replicate, replicatedVaults } from '#cloud/replica-stack';
 import { type S3VaultSettings, VaultBucket } from '#cloud/vault-bucket';
 import type { Plan } from '#core/plan';
@@ -18,8 +18,6 @@ export interface VaultStackProps extends StackProps {
 /** What outlives every deployment: buckets, their key, topics, secrets. Retained and protected from deletion. */
 export class VaultStack extends Stack {
   readonly key: Key;
-  /** By the vault's name in the plan; those that the stack made and those it adopted. */
-  readonly buckets: ReadonlyMap<string, IBucket>;
   readonly topics: AlertTopics;
   /** By the `${NAME}` it stands for. */
   readonly secrets: ReadonlyMap<string, CfnSecret>;
@@ -30,14 +28,14 @@ export class VaultStack extends Stack {
       alias: `holdfast/${plan.name}`,
       description: `Holdfast ${plan.name}: vaults, topics, secrets`,
       enableKeyRotation: true,
-      removalPolicy: RemovalPolicy.RETAIN,
+      removalPolicy: KEPT_ONCE_MADE,
     });
     const logs = accessLogs(this);
-    this.buckets = new Map(
+    const buckets = new Map(
       awsVaults(plan).map(([name, settings]) => [name, this.#bucket(name, settings, plan, logs)] as const),
     );
     for (const replicated of replicatedVaults(awsVaults(plan))) {
-      const bucket = this.buckets.get(replicated.vault);
+      const bucket = buckets.get(replicated.vault);
       const key = replicated.settings.existing ? null : this.key;
       if (bucket) replicate(this, { plan, replicated, bucket, key, account: plan.cloud?.account ?? null });
     }
@@ -58,7 +56,7 @@ export class VaultStack extends Stack {
       description: `\${${variable}} of the Holdfast plan ${plan.name}`,
       kmsKeyId: this.key.keyArn,
     });
-    secret.applyRemovalPolicy(RemovalPolicy.RETAIN);
+    secret.applyRemovalPolicy(KEPT_ONCE_MADE);
     return secret;
   }
 }

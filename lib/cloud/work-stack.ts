@@ -2,6 +2,7 @@ import { ArnFormat, Duration, Fn, Stack, type StackProps, Tags } from 'aws-cdk-l
 import { Rule } from 'aws-cdk-lib/aws-events';
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { Bucket } from 'aws-cdk-lib/aws-s3';
 import { LambdaSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import type { Construct } from 'constructs';
 import { Alarms } from '#cloud/alarms';
@@ -32,17 +33,15 @@ export class WorkStack extends Stack {
     super(scope, id, props);
     const { key, topics } = vaultStack;
     const vaults = new Map(
-      awsVaults(plan).flatMap(([name, settings]) => {
-        const bucket = vaultStack.buckets.get(name);
-        const place: VaultPlace | null = bucket
-          ? {
-              bucket,
-              key: settings.existing ? null : key,
-              root: settings.prefix ? `${settings.prefix}/` : '',
-              lock: settings.lock ? { mode: settings.lock, days: lockDaysAtMost(settings.lockFor) } : null,
-            }
-          : null;
-        return place ? [[name, place] as const] : [];
+      awsVaults(plan).map(([name, settings]) => {
+        const place: VaultPlace = {
+          // By its name: an import from the vaults' stack could not be taken away, nor then a vault out of the plan.
+          bucket: Bucket.fromBucketName(this, `Vault-${name}`, settings.s3),
+          key: settings.existing ? null : key,
+          root: settings.prefix ? `${settings.prefix}/` : '',
+          lock: settings.lock ? { mode: settings.lock, days: lockDaysAtMost(settings.lockFor) } : null,
+        };
+        return [name, place] as const;
       }),
     );
     const all = [...vaults.values()];
@@ -178,11 +177,17 @@ export class WorkStack extends Stack {
         ...opening,
       ],
     });
+    const channels = SEVERITIES.flatMap((severity) => plan.alerts?.[severity] ?? []);
+    const others = channels.flatMap((channel) => ('sns' in channel ? [channel.sns] : []));
     const send = make('send-alert', {
-      access: [...values(SEVERITIES.flatMap((severity) => variablesOfChannels(plan, severity))), ...opening],
+      access: [
+        ...values(SEVERITIES.flatMap((severity) => variablesOfChannels(plan, severity))),
+        new PolicyStatement({ actions: ['sns:Publish'], resources: [...new Set(others)] }),
+        ...opening,
+      ],
     });
     for (const severity of SEVERITIES)
-      if ((plan.alerts?.[severity] ?? []).some((channel) => 'slack' in channel || 'webhook' in channel))
+      if ((plan.alerts?.[severity] ?? []).some((channel) => !('email' in channel || 'sms' in channel)))
         topics.bySeverity[severity].addSubscription(new LambdaSubscription(send.handler));
     new Rule(this, 'TaskStopped', {
       description: 'a task of this plan has ended, however it did',

@@ -11,8 +11,8 @@ export interface AlarmRule {
   readonly severity: Severity;
   /** Null: of AWS's own metrics, see `lib/cloud/alarms`. */
   readonly metric: MetricName | null;
-  /** One for each source, each vault, or one for the plan. */
-  readonly per: 'source' | 'vault' | 'plan';
+  /** One for each source, each vault, each function, or one for the plan. */
+  readonly per: 'source' | 'vault' | 'function' | 'plan';
   readonly threshold: number;
   readonly when: 'above' | 'below';
   readonly statistic: 'Maximum' | 'Sum';
@@ -145,26 +145,26 @@ export const ALARMS: readonly AlarmRule[] = [
     name: 'function-errors',
     severity: 'high',
     metric: null,
-    per: 'plan',
+    per: 'function',
     threshold: 0,
     when: 'above',
     statistic: 'Sum',
     minutes: 5,
     missing: 'notBreaching',
     speaks: true,
-    meaning: 'one of the functions failed by an error of its own',
+    meaning: 'the function failed by an error of its own',
   },
   {
     name: 'dead-letters',
     severity: 'high',
     metric: null,
-    per: 'plan',
+    per: 'function',
     threshold: 0,
     when: 'above',
     statistic: 'Maximum',
     minutes: 5,
     missing: 'notBreaching',
     speaks: true,
-    meaning: 'something that should have started a function was given up after its retries',
+    meaning: 'something that should have started the function was given up after its retries',
   },
 ];

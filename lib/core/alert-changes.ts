@@ -108,7 +108,9 @@ function changeOf(
     };
     return { what: 'opened', alert, condition, also: escalated ? below(alert.severity) : [] };
   }
-  const again = { ...open, title, toldAt, told: open.told + 1 };
+  // A clock that was ahead may have opened it: nothing has lasted since a time that has not come.
+  const since = new Date(open.since) > now ? toldAt : open.since;
+  const again = { ...open, title, since, toldAt, told: open.told + 1 };
   // It has become worse by itself: disproven, where it was only inconclusive.
   if (rank(own) > rank(open.severity))
     return {
@@ -118,7 +120,9 @@ function changeOf(
       also: [open.severity],
     };
   if (open.acknowledged) return null;
-  const isDue = secondsBetween(open.toldAt, now) >= repeatAfter(open.told, settings);
+  const sinceTold = secondsBetween(open.toldAt, now);
+  // Told by a clock that was far ahead: it would else be silent until that time comes.
+  const isDue = sinceTold >= repeatAfter(open.told, settings) || sinceTold < -LONGEST_REPEAT_SECONDS;
   const higher = above(open.severity);
   if (!open.escalated && higher !== null && (often || (isDue && open.told + 1 >= settings.escalateAfter)))
     return {

@@ -26,6 +26,8 @@ export const COMPARED_WITH = 10;
 /** Fewer say nothing about what is usual; an emptied table or another source needs no custom to be seen by. */
 const LEAST_TO_JUDGE = 3;
 const LARGE_PART = 100;
+/** A table that was emptied by mistake is filled again by what goes on: it need not be at 0 when the night comes. */
+const LEFT_OF_LEAST = 1 / 20;
 /** Differences below these are no news, whatever the ratio: 10 rows that become 4, a file of settings that grows. */
 const LEAST_LOSS: Readonly<Record<Total, number>> = { rows: 20, keys: 20, files: 20, bytes: 64 * 1024 };
 const LEAST_GROWTH: Readonly<Record<Total, number>> = { rows: 100, keys: 100, files: 100, bytes: 1024 * 1024 };
@@ -39,8 +41,8 @@ const PARTS_NAMED = 5;
  * proof sees it. By medians, so that one odd backup among the ten changes nothing:
  * - `shrunk`: rows, keys, files or bytes under half the median, and at least 20 (64 KiB) fewer: of 10 rows 4 are no news.
  * - `grown`: over twice the median, outside five deviations of what is usual, and at least 100 (1 MiB) more.
- * - `emptied`: a total, or a table of at least 100 rows, that was in all of the ten, is 0 or gone. What is empty now and
- *   then (a queue, a cache) is not news.
+ * - `emptied`: a total, or a table of at least 100 rows, that was in all of the ten, is 0 or gone; a table, too, that has
+ *   less than a twentieth of the least it had in them. What is empty, or small, now and then (a queue, a cache) is not news.
  * - `identity`: another database, server, file or other paths than the one before.
  * The first backup of a new state is the anomaly. Those that go on like it are not, so that one event is told once.
  * Judged by what is still there: a judgement changes when the ten before it are removed.
@@ -60,9 +62,10 @@ export function anomaliesOf(proven: readonly Measured[]): Anomaly[] {
     };
     add('identity', identityFindings(backup, before, window), true);
     const alike = window.filter(({ engine }) => engine === backup.engine);
-    add('emptied', emptiedFindings(backup, alike), true);
     const totals = TOTALS.flatMap((name) => judgeTotal(name, backup, alike, low, high) ?? []);
-    add('shrunk', told(totals, 'shrunk'), true);
+    const shrunk = told(totals, 'shrunk');
+    add('emptied', emptiedFindings(backup, alike, shrunk.length > 0), true);
+    add('shrunk', shrunk, true);
     add('grown', told(totals, 'grown'), false);
   }
   return anomalies;
@@ -120,7 +123,8 @@ function judgeTotal(
   return null;
 }
 
-function emptiedFindings(backup: Measured, alike: readonly Measured[]): string[] {
+/** @param isShrunk its total says already that much is gone */
+function emptiedFindings(backup: Measured, alike: readonly Measured[], isShrunk: boolean): string[] {
   const before = alike.at(-1);
   if (!before) return [];
   const totals = TOTALS.filter((name) => backup.measures[name] === 0 && valuesOf(name, alike).every((one) => one > 0))
@@ -131,14 +135,20 @@ function emptiedFindings(backup: Measured, alike: readonly Measured[]): string[]
   const parts: string[] = [];
   // What was in all of them was in the last of them.
   for (const measure in before.measures) {
+    const left = backup.measures[measure] ?? 0;
+    // The least of them is no more than the last.
+    if (left >= (before.measures[measure] ?? 0) * LEFT_OF_LEAST) continue;
     const name = partName(measure);
-    if (name === null || (backup.measures[measure] ?? 0) > 0) continue;
+    if (name === null) continue;
     // Not listed may mean: small beside a hundred others.
     if (backup.measures[measure] === undefined && backup.measures['unlisted'] !== 0) continue;
     const values = valuesOf(measure, alike);
     if (values.length < alike.length || medianOf(values) < LARGE_PART) continue;
-    const what = measure.startsWith('keys:') ? `database ${name}: no keys` : `table ${name}: no rows, or gone`;
-    parts.push(`${what} (${medianText(values)})`);
+    const [kind, unit] = measure.startsWith('keys:') ? ['database', 'keys'] : ['table', 'rows'];
+    if (left === 0)
+      parts.push(`${kind} ${name}: no ${unit}${unit === 'rows' ? ', or gone' : ''} (${medianText(values)})`);
+    else if (!isShrunk && values.length >= LEAST_TO_JUDGE && left < Math.min(...values) * LEFT_OF_LEAST)
+      parts.push(`${kind} ${name}: ${grouped(left)} ${unit} left (${medianText(values)})`);
   }
   const more = parts.length - PARTS_NAMED;
   return more > 0 ? [...parts.slice(0, PARTS_NAMED), `and ${more} more`] : parts;

@@ -8,8 +8,19 @@ import type { CloudProblem } from '#core/where';
  */
 export function regionProblems(plan: Plan, region: string): readonly CloudProblem[] {
   return Object.entries(plan.vaults).flatMap(([name, vault]): CloudProblem[] => {
-    if (!('s3' in vault) || vault.endpoint !== undefined || vault.existing) return [];
+    if (!('s3' in vault) || vault.endpoint !== undefined) return [];
     const { replica } = vault;
+    if (replica?.account !== undefined && replica.region === undefined) {
+      const path = ['vaults', name, 'replica'];
+      return [
+        {
+          path,
+          message: `${pathText(path)}: got account ${replica.account} alone, want the region of the copy beside it`,
+          hint: `write replica: { region: ${region}, account: "${replica.account}" }, or another region`,
+        },
+      ];
+    }
+    if (vault.existing) return [];
     if (vault.region !== undefined && vault.region !== region) {
       const path = ['vaults', name, 'region'];
       return [

@@ -1,6 +1,7 @@
 import { mergeHistories, pausedAt, type SourceHistory } from '#core/history';
 import type { Schedule, Source } from '#core/plan';
 import { nextRun, previousRun, timingText } from '#core/schedule';
+import { CLOCK_TOLERANCE_SECONDS } from '#core/stamped-ahead';
 
 /**
  * Which run of a source is due. Each schedule of a source is a promise of its own (its tiers, its vaults) and is answered
@@ -37,8 +38,6 @@ const FIRST_REPETITION_SECONDS = 900;
 const LONGEST_REPETITION_SECONDS = 4 * 3600;
 const SHORTEST_LATENESS_SECONDS = 60;
 const LONGEST_LATENESS_SECONDS = 3600;
-/** A vault's ledger may have been written by a machine whose clock is a little ahead. */
-const CLOCK_TOLERANCE_SECONDS = 300;
 
 /**
  * How a source's schedules are called in manifests and ledgers: by their timing, and the second of two that say the same

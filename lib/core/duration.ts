@@ -12,15 +12,15 @@ export interface Duration {
 }
 
 export const DURATION_ALLOWED = 'a duration such as 5m, 1h, 7d, 4w, 12mo, 7y or forever';
-const PATTERN = /^(\d{1,6})(s|m|h|d|w|mo|y)$/;
+/** No zero: the JSON Schema knows this pattern alone. */
+const PATTERN = /^(?!0+[a-z])(\d{1,6})(s|m|h|d|w|mo|y)$/;
 
 /** Null when the text is no duration. */
 export function parseDuration(text: string): Duration | null {
   if (text === 'forever') return { text, seconds: Number.POSITIVE_INFINITY };
   const found = PATTERN.exec(text);
   if (!found) return null;
-  const seconds = Number(found[1]) * SECONDS[found[2] as Unit];
-  return seconds > 0 ? { text, seconds } : null;
+  return { text, seconds: Number(found[1]) * SECONDS[found[2] as Unit] };
 }
 
 /** A plan field that holds a duration; stays text in the JSON Schema. */

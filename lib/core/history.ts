@@ -210,14 +210,15 @@ export function mergeHistories(histories: readonly SourceHistory[]): SourceHisto
       if (newer || (run.scheduledAt === known?.scheduledAt && run.at > known.at)) merged.scheduled[schedule] = run;
     }
     merged.lastOk = later(merged.lastOk, one.lastOk);
-    merged.failing = later(merged.failing, one.failing);
+    if (one.failing && !isOver(one, histories)) merged.failing = later(merged.failing, one.failing);
     merged.proof = later(merged.proof, one.proof);
     for (const [id, at] of Object.entries(one.unchanged))
       merged.unchanged[id] = greatest(merged.unchanged[id] ?? null, at) ?? at;
     merged.restore = later(merged.restore, one.restore);
     merged.resumedAt = greatest(merged.resumedAt, one.resumedAt);
     merged.retainedAt = greatest(merged.retainedAt, one.retainedAt);
-    if (one.paused && (!merged.paused || one.paused.since > merged.paused.since)) merged.paused = one.paused;
+    if (one.paused && !isResumed(one, histories) && one.paused.since > (merged.paused?.since ?? ''))
+      merged.paused = one.paused;
     Object.assign(merged.leftovers, one.leftovers);
     mergeHolds(merged, one);
     merged.acknowledged = [...new Set([...merged.acknowledged, ...one.acknowledged])];
@@ -227,11 +228,33 @@ export function mergeHistories(histories: readonly SourceHistory[]): SourceHisto
       if (!known || counts.ok + counts.failed > known.ok + known.failed) merged.days[day] = counts;
     }
   }
-  // What ended well after the last failure has ended it, whichever vault says so; as with a pause.
-  if (merged.failing && merged.lastOk && merged.lastOk.at >= merged.failing.at) merged.failing = null;
-  if (merged.paused && merged.resumedAt && merged.resumedAt >= merged.paused.since) merged.paused = null;
   for (const id of merged.acknowledged) delete merged.leftovers[id];
   return merged;
+}
+
+/**
+ * What ended well after the last failure has ended it, whichever vault says so. Within one ledger the order of its entries
+ * has said that already, and a clock that was ahead for a night cannot silence the failures of years.
+ */
+function isOver(one: SourceHistory, histories: readonly SourceHistory[]): boolean {
+  const { failing, lastOk } = one;
+  return histories.some(
+    (other) =>
+      other !== one && failing && other.lastOk && other.lastOk.at >= failing.at && !(lastOk && lastOk.at >= failing.at),
+  );
+}
+
+/** The same of a pause. */
+function isResumed(one: SourceHistory, histories: readonly SourceHistory[]): boolean {
+  const { paused, resumedAt } = one;
+  return histories.some(
+    (other) =>
+      other !== one &&
+      paused &&
+      other.resumedAt &&
+      other.resumedAt >= paused.since &&
+      !(resumedAt && resumedAt >= paused.since),
+  );
 }
 
 function mergeHolds(merged: SourceHistory, one: SourceHistory): void {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { RecordInvalid } from '#core/errors';
-import { canonicalJson, keyPart, sha256Hex } from '#core/manifest';
+import { canonicalJson, keyPart, matchesOwnHash, sha256Hex } from '#core/manifest';
 
 /**
  * The ledger's entries and the chain they make (I15). One chain per vault and source, from 1 without gaps; each entry
@@ -104,7 +104,9 @@ export function readEntry(text: string, key: string): LedgerEntry {
     });
   const parsed = entrySchema.safeParse(json);
   if (!parsed.success)
-    throw new RecordInvalid(`${key} is not a ledger entry: ${z.prettifyError(parsed.error).split('\n')[0]}`, { hint });
+    throw new RecordInvalid(`${key} is not a ledger entry: ${z.prettifyError(parsed.error).split('\n')[0]}`, {
+      hint: matchesOwnHash(json) ? 'nobody edited it: a newer Holdfast wrote it, use that one' : hint,
+    });
   if (hashOf(parsed.data) !== parsed.data.sha256)
     throw new RecordInvalid(`${key} does not match its own hash: it was edited after it was written`, { hint });
   const expected = ledgerKey(parsed.data.source, parsed.data.seq);

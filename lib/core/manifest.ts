@@ -114,6 +114,13 @@ export function sha256Hex(text: string | Uint8Array): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
+/** Whether a record carries the right hash of all that is in it: then nobody has edited it, and it came so from its writer. */
+export function matchesOwnHash(json: unknown): boolean {
+  if (json === null || typeof json !== 'object' || Array.isArray(json)) return false;
+  const { sha256: own, ...rest } = json as Record<string, unknown>;
+  return own === sha256Hex(canonicalJson(rest));
+}
+
 /** Adds the manifest's own hash. */
 export function signManifest(manifest: UnsignedManifest): Manifest {
   return { ...manifest, sha256: sha256Hex(canonicalJson(manifest)) };
@@ -143,7 +150,9 @@ export function readManifest(text: string, key: string): Manifest {
     throw new RecordInvalid(
       `${key} is not a manifest: ${z.prettifyError(parsed.error).split('\n').slice(0, 3).join(' ')}`,
       {
-        hint: 'it was edited or damaged and is not counted as a backup; compare another copy of the vault',
+        hint: matchesOwnHash(json)
+          ? 'nobody edited it: a newer Holdfast wrote it, use that one; its restore.script works without any'
+          : 'it was edited or damaged and is not counted as a backup; compare another copy of the vault',
       },
     );
   const { sha256: own, ...rest } = parsed.data;

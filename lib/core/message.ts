@@ -103,7 +103,7 @@ function footerOf({ host, plan, at, ledgerHead, key }: Telling): string[] {
   return [
     `said by ${host} for plan ${plan} at ${moment(at)}, alert ${key}`,
     ledgerHead === null
-      ? 'ledger: could not be read'
+      ? 'ledger: none yet, or it could not be read'
       : `ledger ${ledgerHead.vault}/${ledgerHead.source} ${ledgerHead.seq} ${ledgerHead.sha256}`,
   ];
 }

@@ -2,6 +2,7 @@ import { scheduleKeys } from '#core/due';
 import type { SourceHistory } from '#core/history';
 import type { Source } from '#core/plan';
 import { nextRun, previousRun } from '#core/schedule';
+import { CLOCK_TOLERANCE_SECONDS } from '#core/stamped-ahead';
 
 /** A time of a schedule that came and went, and no run answered: neither well nor with a failure. */
 export interface MissedRun {
@@ -15,8 +16,6 @@ export interface MissedRun {
 
 const SHORTEST_GRACE_SECONDS = 900;
 const LONGEST_GRACE_SECONDS = 3600;
-/** A ledger may have been written by a machine whose clock is a little ahead. */
-const CLOCK_TOLERANCE_SECONDS = 300;
 const COUNTED = 1000;
 
 /** How late a run may end before anybody is told: queues, spread loads, long dumps. */

@@ -2,6 +2,7 @@ import { formatSeconds, formatTook } from '#core/duration';
 import type { Source } from '#core/plan';
 import type { ProofState } from '#core/proof';
 import { longestGapSeconds, nextRun } from '#core/schedule';
+import { CLOCK_TOLERANCE_SECONDS } from '#core/stamped-ahead';
 
 /** What a source promises. */
 export interface Objectives {
@@ -68,9 +69,6 @@ export interface Judgement {
   readonly ageSeconds: number | null;
   readonly findings: readonly Finding[];
 }
-
-/** A vault's clock and this one's may differ a little. */
-const CLOCK_TOLERANCE_SECONDS = 300;
 
 /** Whether a source keeps its promise now (I4). */
 export function judge(

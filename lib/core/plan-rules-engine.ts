@@ -79,6 +79,6 @@ function* cloudProblems(plan: Plan, source: Source, engine: EngineName, path: Pl
   const identity = plan.encryption === 'none' ? undefined : plan.encryption.identity;
   if (identity && 'file' in identity && source.prove !== 'never') {
     const got = 'a key file (encryption.identity.file)';
-    yield { path: [...path, 'runs'], got: `cloud, beside ${got}`, want: 'identity: { secret: ARN }, or runs: here' };
+    yield { path: [...path, 'runs'], got: `cloud, beside ${got}`, want: 'identity: { env: NAME }, or runs: here' };
   }
 }

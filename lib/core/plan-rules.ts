@@ -1,3 +1,4 @@
+import { LISTEN_ALLOWED, listenAddress } from '#core/listen-address';
 import { ENGINE_NAMES, engineOf, type Plan } from '#core/plan';
 import { type PlanPath, type PlanProblem, shown } from '#core/plan-problem';
 import { engineProblems } from '#core/plan-rules-engine';
@@ -12,6 +13,7 @@ export function ruleProblems(plan: Plan): PlanProblem[] {
     ...zoneProblems(plan),
     ...emptyProblems(plan),
     ...cronProblems(['retain', 'cron'], plan.retain?.cron),
+    ...listenProblems(plan),
     ...vaultProblems(plan),
     ...tierProblems(plan),
     ...Object.keys(plan.sources).flatMap((name) => sourceProblems(plan, name)),
@@ -24,6 +26,12 @@ function* zoneProblems(plan: Plan): Iterable<PlanProblem> {
     const path = ['timezone'];
     yield { path, got: shown(path, plan.timezone), want: 'a name of the tz database such as UTC or Europe/Stockholm' };
   }
+}
+
+function* listenProblems({ serve }: Plan): Iterable<PlanProblem> {
+  if (!serve || listenAddress(serve.listen)) return;
+  const path = ['serve', 'listen'];
+  yield { path, got: shown(path, serve.listen), want: LISTEN_ALLOWED };
 }
 
 function* emptyProblems(plan: Plan): Iterable<PlanProblem> {

@@ -1,6 +1,7 @@
 import { withReplicas } from '#core/copy-rules';
 import { NotThereYet } from '#core/errors';
 import type { Plan, Source } from '#core/plan';
+import type { LoadedPlan } from '#core/plan-load';
 import { type PlanPath, pathText } from '#core/plan-problem';
 import { tiersOf } from '#core/tiers';
 
@@ -54,12 +55,10 @@ export function support(plan: Plan, sourceName: string | null, command: string):
   return { refusals, warnings };
 }
 
-/** @throws NotThereYet (exit 2) the first of what `support` refuses; `at` is the key of the plan */
-export function assertSupported(plan: Plan, sourceName: string | null, command: string): void {
+/** @throws NotThereYet (exit 2) the first of what `support` refuses; `at` is its line of the plan */
+export function assertSupported({ plan, at }: LoadedPlan, sourceName: string | null, command: string): void {
   const [first] = support(plan, sourceName, command).refusals;
-  if (first) {
-    throw new NotThereYet(first.message, { hint: first.hint, source: sourceName, at: pathText(first.path) });
-  }
+  if (first) throw new NotThereYet(first.message, { hint: first.hint, source: sourceName, at: at(first.path) });
 }
 
 function* identityRefusals(plan: Plan): Iterable<Unsupported> {

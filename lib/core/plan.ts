@@ -13,6 +13,13 @@ const nameField = z
   .string()
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, { error: 'want lower-case letters, digits and dashes, at most 63' });
 
+/** A map of the user's own names. It inherits nothing: `constructor`, asked for on a command line, is in none of them. */
+function named<T extends z.ZodType>(field: T) {
+  return z
+    .record(nameField, field)
+    .transform((map): Record<string, z.output<T>> => Object.assign(Object.create(null), map));
+}
+
 /** `${NAME}` and `${secret:ARN#field}` may stand in it; resolved late, never logged. */
 const secretText = z.string().min(1).meta({ description: 'may contain ${NAME}, taken from the environment' });
 
@@ -43,7 +50,9 @@ const encryptionField = z.union(
         .union(
           [
             z.strictObject({ file: z.string().min(1) }),
-            z.strictObject({ env: z.string().min(1) }),
+            z.strictObject({
+              env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, { error: 'want the name of a variable' }),
+            }),
             z.strictObject({ secret: z.string().min(1) }),
           ],
           { error: 'want { file: PATH }, { env: NAME } or { secret: ARN }' },
@@ -69,6 +78,8 @@ const siteField = z.string().min(1).optional().meta({
   description: 'where it stands, for counting sites: a disk is here unless it says else, a bucket in its region',
 });
 
+const ENDPOINT_ALLOWED = 'want a URL such as https://sgp1.example.com';
+
 const s3Vault = z.strictObject({
   s3: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$/, {
     error: 'want the name of a bucket, such as archon72-backups',
@@ -82,7 +93,9 @@ const s3Vault = z.strictObject({
     .meta({ description: 'where in the bucket the vault lies' }),
   region: z.string().min(1).optional(),
   endpoint: z
-    .url({ protocol: /^https?$/, error: 'want a URL such as https://sgp1.example.com' })
+    .url({ error: ENDPOINT_ALLOWED })
+    // Not by `protocol`: the JSON Schema would not know it.
+    .regex(/^https?:\/\/[^\s/?#]/, { error: ENDPOINT_ALLOWED })
     .optional()
     .meta({ description: 'of an S3-compatible store; not needed for AWS' }),
   accessKeyId: secretText.optional(),
@@ -297,9 +310,9 @@ export const planSchema = z.strictObject({
   name: nameField.meta({ description: 'of the plan; a vault belongs to one plan' }),
   timezone: z.string().default('UTC').meta({ description: 'of all cron fields and periods, as Europe/Stockholm' }),
   encryption: encryptionField.meta({ description: 'public keys that backups are sealed for, or the single word none' }),
-  vaults: z.record(nameField, z.union([diskVault, s3Vault], { error: 'want { disk: PATH } or { s3: BUCKET }' })),
-  tiers: z.record(nameField, tierField),
-  sources: z.record(nameField, sourceField),
+  vaults: named(z.union([diskVault, s3Vault], { error: 'want { disk: PATH } or { s3: BUCKET }' })),
+  tiers: named(tierField),
+  sources: named(sourceField),
   alerts: alertsField.optional(),
   retain: z.strictObject({ cron: cronField }).optional(),
   kpi: z
@@ -319,22 +332,20 @@ export const planSchema = z.strictObject({
         .regex(/^\d{12}$/, { error: 'want twelve digits in quotes' })
         .optional()
         .meta({ description: 'needed for a replica in another account; else whoever deploys' }),
-      workers: z
-        .record(
-          nameField,
-          z.strictObject({
-            cpu: z
-              .union(
-                [0.25, 0.5, 1, 2, 4, 8, 16].map((size) => z.literal(size)),
-                {
-                  error: 'want 0.25, 0.5, 1, 2, 4, 8 or 16',
-                },
-              )
-              .optional(),
-            memory: sizeField.optional(),
-            scratch: sizeField.optional().meta({ description: 'for a whole restored copy; 21GiB to 200GiB' }),
-          }),
-        )
+      workers: named(
+        z.strictObject({
+          cpu: z
+            .union(
+              [0.25, 0.5, 1, 2, 4, 8, 16].map((size) => z.literal(size)),
+              {
+                error: 'want 0.25, 0.5, 1, 2, 4, 8 or 16',
+              },
+            )
+            .optional(),
+          memory: sizeField.optional(),
+          scratch: sizeField.optional().meta({ description: 'for a whole restored copy; 21GiB to 200GiB' }),
+        }),
+      )
         .optional()
         .meta({ description: 'size of a source’s tasks, by its name; "default" is of all others' }),
       network: z
@@ -342,6 +353,10 @@ export const planSchema = z.strictObject({
           vpcId: z.string().optional(),
           subnetIds: z.array(z.string()).optional(),
           securityGroupIds: z.array(z.string()).optional(),
+          publicIp: z
+            .boolean()
+            .optional()
+            .meta({ description: 'tasks get a public address: for public subnets, which have no NAT' }),
         })
         .optional(),
       restorers: z.array(z.string()).optional(),

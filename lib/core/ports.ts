@@ -262,6 +262,8 @@ export interface StreamingEngine {
     source: SourceRef | null,
     run: RunContext,
   ): Promise<RestoreOutcome>;
+  /** Looks at the target as `restore` would, and throws what it would refuse before it changes anything. */
+  lookAtTarget(backup: OpenBackup, request: RestoreRequest, source: SourceRef | null, run: RunContext): Promise<void>;
 }
 
 /** What a vault can do; callers ask this, never "is this S3?". */

@@ -13,6 +13,8 @@ export interface StoredBackup extends Measured {
   /** The manifest's own promise; null = it names no end. */
   readonly expires: Date | null;
   readonly proof: ProofState;
+  /** Number of the lease it was made under: it grows whatever clocks do. */
+  readonly lease: number;
   /** The name somebody gave to this moment. It is kept as its tier says. */
   readonly point: string | null;
 }

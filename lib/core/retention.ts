@@ -5,6 +5,7 @@ import { keepBases, neededText } from '#core/retention-chains';
 import { byTime, countsAsProven, dayText, type RetentionInput, type StoredBackup } from '#core/retention-input';
 import { standIns } from '#core/retention-stand-ins';
 import { tierWords } from '#core/retention-tiers';
+import { CLOCK_TOLERANCE_SECONDS, stampedAhead } from '#core/stamped-ahead';
 
 /** What is to become of one backup. `hold`: a person or the plan keeps it, whatever else there is to say. */
 export interface Decision {
@@ -29,7 +30,7 @@ export interface Retention {
 }
 
 /** A vault's clock and this machine's may differ so much. */
-export const CLOCK_TOLERANCE_MILLISECONDS = 300_000;
+export const CLOCK_TOLERANCE_MILLISECONDS = CLOCK_TOLERANCE_SECONDS * 1000;
 
 /**
  * What of a source's backups in one vault is kept (I5). The only place that decides it; pure, so that it can be asked
@@ -37,7 +38,9 @@ export const CLOCK_TOLERANCE_MILLISECONDS = 300_000;
  * the last one before an anomaly that nobody acknowledged; anything at all while the source is not backed up as it should
  * be, or a clock is wrong.
  */
-export function decide(input: RetentionInput): Retention {
+export function decide(asked: RetentionInput): Retention {
+  const aside = setAside(asked);
+  const input = { ...asked, backups: asked.backups.filter(({ id }) => !aside.has(id)) };
   const backups = input.backups.toSorted(byTime);
   const proven = backups.filter((backup) => countsAsProven(backup, input.settings));
   const newest = proven.at(-1) ?? null;
@@ -70,8 +73,29 @@ export function decide(input: RetentionInput): Retention {
       ? { id, action: 'keep', reasons: [...said, `nothing is removed now: ${stop.reason}`] }
       : { id, action: 'remove', reasons: said };
   });
+  const kept = asked.backups
+    .filter(({ id }) => aside.has(id))
+    .toSorted(byTime)
+    .map(({ id, snapshotAt }): Decision => {
+      const hold = input.holds.get(id);
+      const why = `stamped ${dayText(snapshotAt)} by a clock that was ahead: counts for nothing, and stays`;
+      return hold === undefined
+        ? { id, action: 'keep', reasons: [why] }
+        : { id, action: 'hold', reasons: [`held: ${hold}`, why] };
+    });
   const gone = input.settings?.hold ? 0 : backups.filter(({ id }) => !reasons.kept.has(id)).length;
-  return { decisions, stop, heldBack: stop ? gone : 0 };
+  return { decisions: [...decisions, ...kept], stop, heldBack: stop ? gone : 0 };
+}
+
+/**
+ * What a clock that was ahead has stamped would be the newest of all for years, and push out what is newer. Somebody has
+ * to say first that he knows of it, of the last of them: until then the clock stops everything.
+ */
+export function setAside({ backups, acknowledged, now }: RetentionInput): ReadonlySet<string> {
+  const ahead = [...stampedAhead(backups, now)];
+  const known = ahead.filter((id) => acknowledged.includes(id)).sort();
+  const last = known.at(-1);
+  return new Set(last === undefined ? [] : ahead.filter((id) => id <= last));
 }
 
 /** Ids that are kept, and what there is to say about them beside what their tier says. */

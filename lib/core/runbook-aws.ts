@@ -40,12 +40,16 @@ export function replicaWords(
   replica: NonNullable<RunbookDeployment['replica']>,
   named: string,
 ): string {
-  const { region, account } = replica;
+  const { region, account, ofOwner } = replica;
   const whose =
     account === null
       ? 'with the same role'
       : `in the account ${inlineCode(account)}, whose own people open it: the role is not of it`;
-  return `**Where ${bucket.region === null ? 'that region' : inlineCode(bucket.region)} is gone, or the bucket,** its copy in ${inlineCode(region)} has the same backups but for the last minutes', ${whose}. Then correct the lines above, and those of the role, to:
+  // Whether they did, nobody who writes the page may ask.
+  const condition = ofOwner
+    ? '. The deployment leaves the first bucket as it is: its owner has to have put the replication rule, and only what was stored since is there'
+    : '';
+  return `**Where ${bucket.region === null ? 'that region' : inlineCode(bucket.region)} is gone, or the bucket,** its copy in ${inlineCode(region)} has the same backups but for the last minutes', ${whose}${condition}. Then correct the lines above, and those of the role, to:
 
 ${fenced('sh replica', `export AWS_REGION=${shellWord(region)}\nexport ${named}=${shellWord(replica.bucket)}`)}`;
 }

@@ -72,7 +72,13 @@ export interface RunbookDeployment {
   /** ARNs of who may take the role on; none = whoever may assume roles in the account. */
   readonly restorers: readonly string[];
   /** The bucket that S3 copies this one to; account null = the same. */
-  readonly replica: { readonly bucket: string; readonly region: string; readonly account: string | null } | null;
+  readonly replica: {
+    readonly bucket: string;
+    readonly region: string;
+    readonly account: string | null;
+    /** What is copied there the first bucket's owner has to say: the deployment leaves that one alone. */
+    readonly ofOwner: boolean;
+  } | null;
 }
 
 export interface RunbookSource {

@@ -71,6 +71,11 @@ export function restorerName(plan: string): string {
   return `${plan}-restorer`;
 }
 
+/** Of EventBridge Scheduler: all schedules of a plan are in it. */
+export function scheduleGroupName(plan: string): string {
+  return `holdfast-${plan}`;
+}
+
 /** Where the tasks' logs are; the stream of a task is `<source>-<job>/worker/<task id>`. */
 export function workerLogGroup(plan: string): string {
   return `/holdfast/${plan}/worker`;

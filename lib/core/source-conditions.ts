@@ -23,6 +23,8 @@ export interface SourceFacts extends ProofFacts {
   readonly newestProven: { readonly id: string } | null;
   /** Those that nobody acknowledged. */
   readonly anomalies: readonly (Anomaly & { readonly snapshotAt: Date })[];
+  /** Ids of backups that a clock which was ahead has stamped, and that nobody acknowledged; oldest first. */
+  readonly stampedAhead: readonly string[];
   readonly copies: readonly CopyLag[];
   readonly missed: readonly MissedRun[];
   /** A backup run that holds a lease and beats. */
@@ -57,6 +59,7 @@ export function sourceConditions(facts: SourceFacts, plan: Plan, now: Date): Con
     ...proofConditions(facts, plan),
     ...aged(facts, quiet, now),
     ...anomalies(facts),
+    ...ahead(facts, now),
     ...copies(facts, now),
     ...forgottenPause(facts, now),
   ];
@@ -203,6 +206,23 @@ function* anomalies({ source, anomalies: found }: SourceFacts): Iterable<Conditi
       next: [`holdfast show ${source} ${id}`, `if it is right so: holdfast ack ${source} --id ${id} --reason "…"`],
     };
   }
+}
+
+function* ahead({ source, stampedAhead: ids }: SourceFacts, now: Date): Iterable<Condition> {
+  const last = ids.at(-1);
+  if (last === undefined) return;
+  const [what, count] = ids.length === 1 ? [`backup ${last} was`, 'counts'] : [`${ids.length} backups were`, 'count'];
+  yield {
+    key: `ahead/${last}`,
+    kind: 'age',
+    source,
+    severity: 'medium',
+    title: `${source}: ${what} stamped by a clock that was ahead, and ${count} for nothing`,
+    happened:
+      'Others of an earlier time were made after that. A restore passes over what is stamped so, unless it is asked for by its id; until somebody acknowledges it, nothing of this source is removed.',
+    since: now,
+    next: ['date -u', `when the clock is right now: holdfast ack ${source} --id ${last} --reason "…"`],
+  };
 }
 
 function* copies({ source, copies: ways }: SourceFacts, now: Date): Iterable<Condition> {

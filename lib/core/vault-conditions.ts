@@ -1,6 +1,7 @@
 import type { Condition } from '#core/alert';
 import { formatSeconds } from '#core/duration';
 import { formatBytes } from '#core/size';
+import { CLOCK_TOLERANCE_SECONDS } from '#core/stamped-ahead';
 
 /** What is known of one vault at one moment. */
 export interface VaultFacts {
@@ -22,7 +23,6 @@ export interface VaultFacts {
 const DEFAULT_STORAGE_ABOVE = 0.8;
 /** An alert that is open ends so far below the line, else it would come and go with each backup. */
 const HYSTERESIS = 0.02;
-const CLOCK_TOLERANCE_SECONDS = 300;
 
 /**
  * Everything that is wrong with the vaults, and with the clock they are compared with.

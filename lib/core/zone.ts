@@ -21,8 +21,12 @@ function formatterOf(zone: string): Intl.DateTimeFormat {
   return formatter;
 }
 
+/** Needs no formatter: the first one takes 13 ms, and brings 8 MiB of Intl's data into memory (I8). */
+const UTC = 'UTC';
+
 /** Whether the text is a zone of the tz database. Bare offsets (`+01:00`) are not: they know no summer time. */
 export function isZone(text: string): boolean {
+  if (text === UTC) return true;
   if (!/^[A-Za-z][A-Za-z0-9_+/-]*$/.test(text)) return false;
   try {
     formatterOf(text);
@@ -38,6 +42,7 @@ export function isZone(text: string): boolean {
  * day, whatever the offset).
  */
 export function wallSeconds(instant: number, zone: string): number {
+  if (zone === UTC) return instant;
   const fields: Record<string, number> = {};
   for (const { type, value } of formatterOf(zone).formatToParts(instant * 1000)) fields[type] = Number(value);
   const { year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0 } = fields;

@@ -9,6 +9,9 @@ const HINTS: readonly (readonly [RegExp, string])[] = [
   [/NotFound|ClientException|InvalidParameter/, 'the stack and the code are of different versions, or half deployed'],
 ];
 
+/** ECS gives it no name of its own. */
+const NO_ROOM = /capacity is unavailable|reached the limit|above your limit/i;
+
 /** The name that AWS gave an error: `ConflictException`. */
 export function nameOfAwsError(thrown: unknown): string {
   const { name } = (thrown ?? {}) as { name?: unknown };
@@ -22,6 +25,8 @@ export function cloudFailed(what: string, thrown: unknown, source: string | null
   return new CloudFailed(`${what}: ${name}: ${said}`, {
     source,
     cause: thrown,
-    hint: HINTS.find(([pattern]) => pattern.test(name))?.[1] ?? null,
+    hint: NO_ROOM.test(said)
+      ? 'AWS has no room, or a limit of the account is reached (Service Quotas, AWS Fargate): it is tried again'
+      : (HINTS.find(([pattern]) => pattern.test(name))?.[1] ?? null),
   });
 }

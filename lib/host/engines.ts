@@ -26,6 +26,7 @@ export function engineNamed(name: EngineName): StreamingEngine {
     capture: async (...call) => (await load()).capture(...call),
     load: async (...call) => (await load()).load(...call),
     restore: async (...call) => (await load()).restore(...call),
+    lookAtTarget: async (...call) => (await load()).lookAtTarget(...call),
     ...(TELLS_UNCHANGED.has(name)
       ? {
           unchangedSince: async (...call: Parameters<NonNullable<StreamingEngine['unchangedSince']>>) => {

@@ -10,6 +10,8 @@ const STDERR_KEPT = 64 * 1024;
 const STDOUT_LIMIT = 64 * 1024 * 1024;
 /** Between SIGTERM and SIGKILL. */
 const GRACE_MILLISECONDS = 5000;
+/** After the end of a child that was told to end: what it has started itself may hold its pipes open for ever. */
+const HELD_OPEN_MILLISECONDS = 2000;
 
 /** What children may inherit. Anything else of this process's environment, secrets above all, stays here. */
 const INHERITED =
@@ -175,7 +177,8 @@ export function createProcesses(
       }
       const first = (children[0] as Running).child;
       const stop = (): void => {
-        for (const { child } of children) end(child);
+        // What one that has ended has said is still to be read.
+        for (const { child } of children) if (!isOver(child)) end(child);
       };
       let done = allEnded(children);
       if (pumped && first.stdin) {
@@ -287,8 +290,21 @@ function lastLines(stderr: string): string {
 function end(child: ChildProcess): void {
   child.kill('SIGTERM');
   setTimeout(() => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+    if (!isOver(child)) child.kill('SIGKILL');
   }, GRACE_MILLISECONDS).unref();
+  if (isOver(child)) letGo(child);
+  else child.once('exit', () => letGo(child));
+}
+
+function isOver({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+function letGo({ stdout, stderr }: ChildProcess): void {
+  setTimeout(() => {
+    stdout?.destroy();
+    stderr?.destroy();
+  }, HELD_OPEN_MILLISECONDS).unref();
 }
 
 function executable(path: string): boolean {

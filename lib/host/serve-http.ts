@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { HoldfastError, messageOf, UsageError } from '#core/errors';
+import { LISTEN_ALLOWED, listenAddress } from '#core/listen-address';
 
 /**
  * `serve.listen`: `/healthz` for whoever restarts what hangs, `/status` for whoever looks. With a token `/status` wants
@@ -30,7 +31,9 @@ const STATUS_KEPT_MILLISECONDS = 10_000;
 
 /** @throws UsageError the address cannot be listened on */
 export async function listen(options: ServeHttpOptions): Promise<ServeHttp> {
-  const { host, port } = addressOf(options.listen);
+  const address = listenAddress(options.listen);
+  if (!address) throw new UsageError(`serve.listen: got "${options.listen}", want ${LISTEN_ALLOWED}`);
+  const { host, port } = address;
   const look = sharedLook(options.status);
   const server = createServer((request, response) => {
     answer(request, response, options, look).catch((error: unknown) => {
@@ -61,15 +64,6 @@ export async function listen(options: ServeHttpOptions): Promise<ServeHttp> {
         server.closeAllConnections();
       }),
   };
-}
-
-/** @throws UsageError not HOST:PORT */
-function addressOf(text: string): { readonly host: string; readonly port: number } {
-  const found = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text);
-  const port = Number(found?.[3]);
-  if (!found || port > 65_535)
-    throw new UsageError(`serve.listen: got "${text}", want HOST:PORT such as 127.0.0.1:8474`);
-  return { host: found[1] ?? found[2] ?? '', port };
 }
 
 async function answer(

@@ -4,7 +4,7 @@ import type { SourceHistory } from '#core/history';
 import { backupId } from '#core/manifest';
 import { findBackup } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
-import { vaultsOf } from '#jobs/home';
+import { homeVault, vaultsOf } from '#jobs/home';
 import { historyOf } from '#jobs/source-history';
 import { type Told, tellVaults } from '#jobs/tell-vaults';
 import { entryBefore, readLedger } from '#vault/ledger-store';
@@ -89,5 +89,7 @@ async function mustBeKnown(
       first ??= error;
     }
   }
+  // Of a source that nobody knows: it says so itself.
+  if (first instanceof BackupMissing) await homeVault(source, null, environment);
   throw first ?? new UsageError(`--id is of a source's backup or run, not of ${source}`, { source });
 }

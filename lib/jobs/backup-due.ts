@@ -1,15 +1,16 @@
 import { isAnswered, scheduleKeys } from '#core/due';
-import { Busy, UsageError } from '#core/errors';
+import { Busy, type HoldfastError, UsageError } from '#core/errors';
 import type { SourceHistory } from '#core/history';
-import { isoTime } from '#core/manifest';
+import { isoTime, timeOfId } from '#core/manifest';
 import type { Schedule } from '#core/plan';
 import type { SourceRef, Vault } from '#core/ports';
 import { stateOf } from '#core/proof';
+import { isAhead } from '#core/stamped-ahead';
 import { dueTier, tiersOf } from '#core/tiers';
 import type { BackupRequest, Trigger } from '#jobs/backup-run';
-import { manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
+import { manifestAt, outcomesOf, placesAsMade, placesOf } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
-import type { HeldVault } from '#jobs/held-vault';
+import { type HeldVault, isOfVault } from '#jobs/held-vault';
 import { historyIn, keepHistory } from '#jobs/source-history';
 
 /** What lies further back is of no period that a tier may have: a year, and a margin for zones and leap days. */
@@ -56,12 +57,20 @@ export async function refuseIfAnswered(
 ): Promise<void> {
   if (schedule === null || scheduledAt === null) return;
   const histories: SourceHistory[] = [];
+  const failed: HoldfastError[] = [];
   for (const { vault } of held) {
-    const history = await historyIn(vault, source.name);
-    // So that each run, and whoever looks in between, reads on from here.
-    await keepHistory(vault, source.name, history);
-    histories.push(history);
+    try {
+      const history = await historyIn(vault, source.name);
+      histories.push(history);
+      // So that each run, and whoever looks in between, reads on from here.
+      await keepHistory(vault, source.name, history);
+    } catch (error) {
+      // The night is not lost with one disk: the others know, and take the backup if this one cannot.
+      if (!isOfVault(error)) throw error;
+      failed.push(error);
+    }
   }
+  if (failed[0] && failed.length === held.length) throw failed[0];
   if (isAnswered(schedule, scheduledAt, histories, environment.run.clock.now()))
     throw new Busy(`the run of ${source.name} for ${isoTime(scheduledAt)} (${schedule}) was made by another process`, {
       source: source.name,
@@ -97,9 +106,10 @@ export function mayBeSkipped(request: BackupRequest, source: SourceRef, tierAllo
 
 export async function unchanged(source: SourceRef, home: Vault, environment: JobEnvironment): Promise<boolean> {
   const outcomes = await outcomesOf(home, source.name);
-  const places = await placesOf(home, source.name);
-  const newest = places.at(-1);
-  if (!newest) return false;
+  const now = environment.run.clock.now();
+  const newest = (await placesAsMade(home, source.name, now)).at(-1);
+  // One from the future may have been stamped by a clock that was ahead: the next one tells.
+  if (!newest || isAhead(timeOfId(newest.id), now)) return false;
   const state = stateOf((outcomes.get(newest.id) ?? []).map((entry) => entry.outcome));
   if (state === 'disproven') return false;
   const { unchangedSince } = environment.engine(source);
@@ -107,10 +117,4 @@ export async function unchanged(source: SourceRef, home: Vault, environment: Job
   const manifest = await manifestAt(home, newest);
   if (manifest.fingerprint.content === null) return false;
   return unchangedSince(source, manifest.fingerprint.content, environment.run);
-}
-
-function timeOfId(id: string): Date {
-  const [, year, month, day, hour, minute, second] =
-    /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z/.exec(id) ?? ([] as string[]);
-  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
 }

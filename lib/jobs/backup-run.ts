@@ -37,6 +37,15 @@ export interface BackupRequest {
   readonly afterwards?: 'here' | 'elsewhere';
 }
 
+/** What went wrong with one of several, as `--json` tells it beside the others. */
+export interface BriefError {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | null;
+  /** Where in the plan. */
+  readonly at: string | null;
+}
+
 /** One source's run, as `--json` tells it (DESIGN section 8). */
 export interface BackupRun {
   readonly source: string;
@@ -48,7 +57,7 @@ export interface BackupRun {
   readonly status: 'ok' | 'failed' | 'busy' | 'unchanged';
   readonly proof: ProofState;
   readonly bytes: number;
-  readonly error: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
+  readonly error: BriefError | null;
   readonly exit: ExitCode;
   readonly seconds: number;
   readonly warnings: readonly string[];
@@ -93,8 +102,8 @@ async function leftIn(home: Vault, folder: string): Promise<string | null> {
   return null;
 }
 
-export function briefly(error: HoldfastError): { code: string; message: string; hint: string | null } {
-  return { code: error.code, message: error.message, hint: error.hint };
+export function briefly({ code, message, hint, at }: HoldfastError): BriefError {
+  return { code, message, hint, at };
 }
 
 export function withSource(error: HoldfastError, source: SourceRef): HoldfastError {

@@ -1,7 +1,9 @@
 import { BackupMissing, KeyMissing, messageOf, RecordInvalid, UsageError } from '#core/errors';
-import { backupId, compactTime, type Manifest, manifestKey, readManifest } from '#core/manifest';
+import { backupId, compactTime, type Manifest, manifestKey, readManifest, timeOfId } from '#core/manifest';
 import type { Vault } from '#core/ports';
 import { outcomeInName, type Proof, type ProofOutcome, type ProofState, readProof, stateOf } from '#core/proof';
+import { isAhead, type Stamp, stampedAhead } from '#core/stamped-ahead';
+import { getRecord } from '#vault/record';
 
 /** What lies in a vault, read from the vault alone: there is no catalogue that could disagree with it. */
 
@@ -48,6 +50,33 @@ export async function placesOf(vault: Vault, source: string, since: Date | null 
   return found.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
 }
 
+/** The newest of those that lie in no future, by whose leases it is told what was made before them. */
+const COMPARED_LEASES = 11;
+
+/**
+ * The same in the order in which they were made, as far as it is known: what a clock that was ahead has stamped comes
+ * before everything else. Manifests are read only where something lies in the future.
+ */
+export async function placesAsMade(
+  vault: Vault,
+  source: string,
+  now: Date,
+  since: Date | null = null,
+): Promise<BackupPlace[]> {
+  const places = await placesOf(vault, source, since);
+  const late = places.filter(({ id }) => isAhead(timeOfId(id), now));
+  if (late.length === 0) return places;
+  const present = places.filter((place) => !late.includes(place)).slice(-COMPARED_LEASES);
+  const read = await readAll(vault, [...present, ...late]);
+  const stamps = read.flatMap(({ result }) => (typeof result === 'string' ? [] : [stampOf(result)]));
+  const ahead = stampedAhead(stamps, now);
+  return [...places.filter(({ id }) => ahead.has(id)), ...places.filter(({ id }) => !ahead.has(id))];
+}
+
+export function stampOf({ id, snapshotAt, lease }: Manifest): Stamp {
+  return { id, snapshotAt: new Date(snapshotAt), lease };
+}
+
 /** Outcomes of all proofs of a source by backup id, from names alone. */
 export async function outcomesOf(
   vault: Vault,
@@ -68,12 +97,12 @@ export async function outcomesOf(
 /** @throws KeyMissing, RecordInvalid */
 export async function manifestAt(vault: Vault, place: BackupPlace): Promise<Manifest> {
   const key = manifestKey(place);
-  return readManifest(Buffer.from(await vault.get(key)).toString('utf8'), key);
+  return readManifest(Buffer.from(await getRecord(vault, key)).toString('utf8'), key);
 }
 
 /** @throws KeyMissing, RecordInvalid */
 export async function proofAt(vault: Vault, key: string): Promise<Proof> {
-  return readProof(Buffer.from(await vault.get(key)).toString('utf8'), key);
+  return readProof(Buffer.from(await getRecord(vault, key)).toString('utf8'), key);
 }
 
 /** All backups of a source with their proof states, oldest first. */
@@ -82,19 +111,29 @@ export async function listBackups(vault: Vault, source: string, since: Date | nu
   const outcomes = await outcomesOf(vault, source, since);
   const warnings: string[] = [];
   const backups: ListedBackup[] = [];
-  for (let start = 0; start < places.length; start += READ_AT_ONCE) {
-    const batch = places.slice(start, start + READ_AT_ONCE);
-    const read = await Promise.all(batch.map((place) => readOrExplain(vault, place)));
-    for (const [index, result] of read.entries()) {
-      const place = batch[index] as BackupPlace;
-      if (typeof result === 'string') warnings.push(result);
-      else {
-        const proof = stateOf((outcomes.get(place.id) ?? []).map((entry) => entry.outcome));
-        backups.push({ manifest: result, proof });
-      }
+  for (const { place, result } of await readAll(vault, places)) {
+    if (typeof result === 'string') warnings.push(result);
+    else {
+      const proof = stateOf((outcomes.get(place.id) ?? []).map((entry) => entry.outcome));
+      backups.push({ manifest: result, proof });
     }
   }
   return { backups, warnings };
+}
+
+/** Manifests, or why one is none. */
+async function readAll(
+  vault: Vault,
+  places: readonly BackupPlace[],
+): Promise<{ readonly place: BackupPlace; readonly result: Manifest | string }[]> {
+  const all: { place: BackupPlace; result: Manifest | string }[] = [];
+  for (let start = 0; start < places.length; start += READ_AT_ONCE) {
+    const batch = places.slice(start, start + READ_AT_ONCE);
+    all.push(
+      ...(await Promise.all(batch.map(async (place) => ({ place, result: await readOrExplain(vault, place) })))),
+    );
+  }
+  return all;
 }
 
 /**
@@ -121,8 +160,8 @@ export async function findBackup(vault: Vault, source: string, id: string): Prom
 }
 
 /** The newest committed backup, or null. */
-export async function newestBackup(vault: Vault, source: string): Promise<Manifest | null> {
-  const place = (await placesOf(vault, source)).at(-1);
+export async function newestBackup(vault: Vault, source: string, now: Date): Promise<Manifest | null> {
+  const place = (await placesAsMade(vault, source, now)).at(-1);
   return place ? manifestAt(vault, place) : null;
 }
 

@@ -1,9 +1,9 @@
 import { type ImageChoice, imageChoices } from '#core/cloud-image';
-import { regionProblems } from '#core/cloud-region';
+import { deploymentProblems } from '#core/cloud-problems';
 import type { LoadedPlan } from '#core/plan-load';
 import { pathText } from '#core/plan-problem';
 import type { CheckLine } from '#core/ports';
-import { cloudProblems, placesOfSources } from '#core/where';
+import { placesOfSources } from '#core/where';
 
 /**
  * What `check` says of a plan with `cloud:`: where each source runs and why, what `cdk synth` would refuse, and whether
@@ -15,7 +15,7 @@ export function* checkCloud(loaded: LoadedPlan, versions: ReadonlyMap<string, st
   if (!plan.cloud) return;
   for (const { source, where, why } of placesOfSources(plan))
     yield { name: `${source}: runs`, ok: true, message: `${where}: ${why}`, hint: null };
-  for (const { path, message, hint } of [...cloudProblems(plan), ...regionProblems(plan, plan.cloud.region)])
+  for (const { path, message, hint } of deploymentProblems(plan, plan.cloud.region))
     yield { name: 'cloud', ok: false, message: `${at(path)} ${message}`, hint };
   for (const choice of imageChoices(loaded)) {
     const version = versions.get(choice.source);

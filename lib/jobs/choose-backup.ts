@@ -1,7 +1,9 @@
+import { formatSeconds } from '#core/duration';
 import { BackupMissing, RecordInvalid, UsageError } from '#core/errors';
 import { isoTime, type Manifest } from '#core/manifest';
 import type { Vault } from '#core/ports';
 import { type ProofOutcome, type ProofState, stateOf } from '#core/proof';
+import { isAhead, stampedAhead } from '#core/stamped-ahead';
 import {
   findBackup,
   type ListedBackup,
@@ -10,7 +12,9 @@ import {
   outcomesOf,
   proofAt,
   sourcesIn,
+  stampOf,
 } from '#jobs/catalog';
+import { recordedNewer } from '#jobs/recorded-newer';
 
 export interface RestoreAsk {
   readonly source: string;
@@ -27,14 +31,17 @@ export interface Choice {
   readonly manifest: Manifest;
   /** What its newest proof took: unseal, load, compare. Null when none proves it. */
   readonly proofSeconds: number | null;
+  /** The proven one before it, for when this one turns out to be damaged; null = none, or it was named by its id. */
+  readonly before: Manifest | null;
   readonly warnings: readonly string[];
 }
 
 /**
- * The newest *proven* backup whose `snapshotAt` is not after `at`; names any newer one that is not proven.
+ * The newest *proven* backup whose `snapshotAt` is not after `at`; names any newer one that is not proven. What a clock
+ * that was ahead has stamped is not the newest, and is taken only where nothing else is proven.
  * @throws BackupMissing nothing answers to what was asked for
  */
-export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choice> {
+export async function chooseBackup(ask: RestoreAsk, vault: Vault, now: Date): Promise<Choice> {
   const { source } = ask;
   if (ask.id !== null) {
     const manifest = await findBackup(vault, source, ask.id);
@@ -50,22 +57,33 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
     return {
       manifest,
       proofSeconds: seconds,
+      before: null,
       warnings: [...warnings, ...(state === 'proven' ? [] : [`backup ${ask.id} is ${state}`])],
     };
   }
   const listing = await listBackups(vault, source);
+  const ahead = stampedAhead(
+    listing.backups.map(({ manifest }) => stampOf(manifest)),
+    now,
+  );
+  const isStampedAhead = ({ manifest: { id } }: ListedBackup): number => Number(ahead.has(id));
   const candidates = listing.backups
     .filter(({ manifest }) => ask.at === null || Date.parse(manifest.snapshotAt) <= ask.at.getTime())
     .filter(({ manifest }) => ask.point === null || manifest.point === ask.point)
-    .sort((a, b) => Date.parse(a.manifest.snapshotAt) - Date.parse(b.manifest.snapshotAt));
+    .sort(
+      (a, b) =>
+        isStampedAhead(b) - isStampedAhead(a) || Date.parse(a.manifest.snapshotAt) - Date.parse(b.manifest.snapshotAt),
+    );
   // A name says `proven`, its record says so of these very bytes: only the record is acted upon.
   const warnings = [...listing.warnings];
+  const told = new Map<string, string>();
   let chosen: ListedBackup | null = null;
   let proofSeconds: number | null = null;
   for (const one of candidates.toReversed()) {
     if (one.proof === 'proven') {
       const read = await proofStateOf(one.manifest, vault);
       warnings.push(...read.warnings);
+      if (read.state !== 'proven') told.set(one.manifest.id, `said to be proven, by a record that does not count`);
       if (read.state !== 'proven' && !ask.unproven) continue;
       chosen = { ...one, proof: read.state };
       proofSeconds = read.seconds;
@@ -74,19 +92,39 @@ export async function chooseBackup(ask: RestoreAsk, vault: Vault): Promise<Choic
   }
   if (!chosen) throw nothingFor(ask, vault, candidates, listing, await sourcesIn(vault));
   const { id } = chosen.manifest;
-  const newer = candidates.slice(candidates.findIndex((one) => one.manifest.id === id) + 1);
+  const passedOver = candidates.filter((one) => one.manifest.id !== id && ahead.has(one.manifest.id));
+  const position = candidates.findIndex((one) => one.manifest.id === id);
+  const newer = candidates.slice(position + 1);
+  const listed = new Set(listing.backups.map(({ manifest }) => manifest.id));
+  const gone = ask.point === null ? await recordedNewer(vault, source, id, listed, ask.at, now) : [];
   return {
     manifest: chosen.manifest,
     proofSeconds,
+    before: candidates.slice(0, position).findLast(({ proof }) => proof === 'proven')?.manifest ?? null,
     warnings: [
       ...warnings,
       ...(chosen.proof === 'proven' ? [] : [`backup ${chosen.manifest.id} is ${chosen.proof}`]),
+      ...aheadWords(chosen.manifest, now),
+      ...passedOver.map(
+        ({ manifest }) =>
+          `passed over: ${manifest.id}, stamped ${manifest.snapshotAt} by a clock that was ahead: others were made after it (take it with --id ${manifest.id})`,
+      ),
       ...newer.map(
         (one) =>
-          `newer, but ${one.proof}: ${one.manifest.id} of ${one.manifest.snapshotAt} (take it with --id ${one.manifest.id} --unproven)`,
+          `newer, but ${told.get(one.manifest.id) ?? one.proof}: ${one.manifest.id} of ${one.manifest.snapshotAt} (take it with --id ${one.manifest.id} --unproven)`,
       ),
+      ...gone,
     ],
   };
+}
+
+function aheadWords({ id, snapshotAt }: Manifest, now: Date): string[] {
+  const moment = new Date(snapshotAt);
+  if (!isAhead(moment, now)) return [];
+  const seconds = (moment.getTime() - now.getTime()) / 1000;
+  return [
+    `backup ${id} lies ${formatSeconds(seconds)} ahead of this machine's clock (${isoTime(now)}): one of the two is wrong`,
+  ];
 }
 
 /** `--at` counts from the snapshot's time and needs an offset: 02:30 is an hour of which day where? */

@@ -1,7 +1,7 @@
 import type { CopyRoute } from '#core/copy-rules';
 import { Busy, Cancelled, Disproven, HoldfastError, KeyMissing, RecordInvalid, ThawNeeded } from '#core/errors';
 import type { Vault } from '#core/ports';
-import { type BackupRun, briefly } from '#jobs/backup-run';
+import { type BriefError, briefly } from '#jobs/backup-run';
 import type { CopyState, CopySurvey, MissingCopy } from '#jobs/copies';
 import { bytesOf, copyBackup, copyPlan } from '#jobs/copy-backup';
 import { copyProofs, type MissingProof, makeUpEntries, missingProofs, proofsOf, tellCopied } from '#jobs/copy-records';
@@ -25,7 +25,7 @@ export interface CopyRun {
   readonly seconds: number;
   /** `due`: a dry run found it missing. `waiting`: the run that made the backup is still at work, and copies it itself. */
   readonly status: 'copied' | 'failed' | 'busy' | 'due' | 'waiting';
-  readonly error: BackupRun['error'];
+  readonly error: BriefError | null;
 }
 
 export interface Target {

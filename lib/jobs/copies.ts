@@ -133,13 +133,15 @@ async function surveySource(
     const awayOf = [route.from, route.to].find((name) => vaults.away.has(name));
     const here = good.filter((copy) => copy.to === route.to && routeOf(copy, routes) === route);
     const both = [holdings.get(route.from), holdings.get(route.to)] as const;
+    // What differs one way differs the other way too, and is told once.
+    const isWayBack = states.some((state) => state.route.from === route.to && state.route.to === route.from);
     states.push({
       source,
       route,
       missing: here,
       lagSeconds: awayOf === undefined ? lagOf(here, now) : null,
       differences:
-        both[0] && both[1]
+        both[0] && both[1] && !isWayBack
           ? await differencesOf(source, route, both[0], both[1], vaults, request.compareHashes === true)
           : [],
       problem:

@@ -4,6 +4,7 @@ import { keepOptions } from '#core/keeping';
 import { backupFolder, type Manifest, manifestKey, readManifest } from '#core/manifest';
 import type { KeepOptions, StoreOptions, Vault } from '#core/ports';
 import type { JobEnvironment } from '#jobs/environment';
+import { getRecord } from '#vault/record';
 
 type Volume = Manifest['artifacts'][number]['volumes'][number];
 
@@ -100,7 +101,7 @@ async function compareLeft(key: string, bytes: number, volume: Volume, to: Vault
 /** The manifest's own bytes, read once more and checked: a record that was hurt on its way is not passed on. */
 async function readRecord(manifest: Manifest, from: Vault): Promise<Buffer> {
   const key = manifestKey(manifest);
-  const record = Buffer.from(await from.get(key));
+  const record = Buffer.from(await getRecord(from, key));
   if (readManifest(record.toString('utf8'), key).sha256 === manifest.sha256) return record;
   throw new Disproven(`${key} in ${from.name} is another manifest than a moment ago`, {
     source: manifest.source,

@@ -1,13 +1,14 @@
 import * as z from 'zod';
-import { HoldfastError, KeyExists, KeyMissing, UsageError } from '#core/errors';
+import { BackupMissing, HoldfastError, KeyExists, KeyMissing, RecordInvalid, UsageError } from '#core/errors';
 import { backupId, isoTime, type Manifest } from '#core/manifest';
 import type { Vault } from '#core/ports';
 import { findBackup } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
-import { vaultsOf } from '#jobs/home';
+import { homeVault, vaultsOf } from '#jobs/home';
 import { type FoundHistory, historyOf } from '#jobs/source-history';
 import { type Told, tellVaults } from '#jobs/tell-vaults';
 import { readVaultIdentity } from '#vault/identity';
+import { getRecord } from '#vault/record';
 
 /** Holds: backups that a person wants kept, whatever the plan says. */
 
@@ -40,7 +41,7 @@ export function holdKey(source: string, id: string): string {
 
 /**
  * Keeps one backup from retention, in every vault that can be reached.
- * @throws UsageError no id at all; BackupMissing no vault has it
+ * @throws UsageError no id at all, or no such source; BackupMissing no vault has it
  */
 export async function hold(
   source: string,
@@ -121,11 +122,12 @@ async function heldIn(vault: Vault, source: string): Promise<string[]> {
 /** One that cannot be read holds all the same. */
 async function reasonOf(vault: Vault, source: string, id: string): Promise<string> {
   try {
-    const text = Buffer.from(await vault.get(holdKey(source, id))).toString('utf8');
+    const text = Buffer.from(await getRecord(vault, holdKey(source, id))).toString('utf8');
     const parsed = holdSchema.safeParse(JSON.parse(text));
     return parsed.success ? parsed.data.reason : 'for a reason that cannot be read';
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof KeyMissing) return 'for a reason that cannot be read';
+    if (error instanceof SyntaxError || error instanceof KeyMissing || error instanceof RecordInvalid)
+      return 'for a reason that cannot be read';
     throw error;
   }
 }
@@ -143,5 +145,7 @@ async function mustExist(source: string, id: string, environment: JobEnvironment
       first ??= error;
     }
   }
+  // Of a source that nobody knows: it says so itself.
+  if (first instanceof BackupMissing) await homeVault(source, null, environment);
   throw first ?? new UsageError(`no vault is written for ${source}`, { source });
 }

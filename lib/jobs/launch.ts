@@ -9,7 +9,7 @@ import { type ProofState, stateOf } from '#core/proof';
 import { workerLogGroup } from '#core/settings';
 import { formatBytes } from '#core/size';
 import { placesOfSources } from '#core/where';
-import { findBackup, manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
+import { findBackup, manifestAt, outcomesOf, placesAsMade } from '#jobs/catalog';
 import { knownOf } from '#jobs/due-backups';
 import type { JobEnvironment } from '#jobs/environment';
 import { refuseIfHeld, refuseWithoutSecrets } from '#jobs/launch-refusals';
@@ -163,7 +163,10 @@ async function startProof(
     });
   const { vaults, warnings } = await prepareVaults(source, ports.newVaultId, environment);
   const [home] = vaults as [Vault, ...Vault[]];
-  const { manifest, proof } = id === null ? await newestIn(home, source, scheduledAt) : await named(vaults, source, id);
+  const { manifest, proof } =
+    id === null
+      ? await newestIn(home, source, scheduledAt, environment.run.clock.now())
+      : await named(vaults, source, id);
   if (proof === 'proven' && isOfMachinery(payload)) return done(payload, `${manifest.id} is proven already`);
   const scratchGiB = scratchFor(manifest);
   await refuseWithoutSecrets(
@@ -242,8 +245,8 @@ interface Chosen {
 }
 
 /** The newest that no proof has decided about; the newest of all when a time of `prove: { cron }` has come. */
-async function newestIn(vault: Vault, source: string, scheduledAt: string | undefined): Promise<Chosen> {
-  const places = await placesOf(vault, source);
+async function newestIn(vault: Vault, source: string, scheduledAt: string | undefined, now: Date): Promise<Chosen> {
+  const places = await placesAsMade(vault, source, now);
   const outcomes = await outcomesOf(vault, source);
   const states = places.map((place) => ({
     place,

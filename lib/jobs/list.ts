@@ -18,6 +18,8 @@ export interface ListedLine {
   readonly bytes: number;
   readonly proof: ProofState;
   readonly expires: string | null;
+  /** What it holds, by the manifest: totals (`rows`, `keys`, `files`, `bytes`), and the largest tables and databases. */
+  readonly measures: Readonly<Record<string, number>>;
 }
 
 export interface Listed {
@@ -91,6 +93,7 @@ async function addLines(
       bytes,
       proof,
       expires,
+      measures: manifest.fingerprint.measures,
     });
   }
 }

@@ -2,7 +2,7 @@ import { messageOf, RecordInvalid } from '#core/errors';
 import type { Manifest } from '#core/manifest';
 import type { Vault } from '#core/ports';
 import { type ProofState, stateOf } from '#core/proof';
-import { type BackupPlace, manifestAt, outcomesOf, placesOf, proofAt } from '#jobs/catalog';
+import { type BackupPlace, manifestAt, outcomesOf, placesAsMade, proofAt } from '#jobs/catalog';
 
 const DAY = 86_400;
 
@@ -32,19 +32,20 @@ export async function newestProven(
 ): Promise<NewestProven> {
   const first = Math.min(Math.max(2 * spanSeconds, DAY), 366 * DAY);
   for (const window of [first, 16 * first]) {
-    const found = await newestSince(vault, source, new Date(now.getTime() - window * 1000), unprovenToo);
+    const found = await newestSince(vault, source, now, new Date(now.getTime() - window * 1000), unprovenToo);
     if (found.manifest) return found;
   }
-  return newestSince(vault, source, null, unprovenToo);
+  return newestSince(vault, source, now, null, unprovenToo);
 }
 
 async function newestSince(
   vault: Vault,
   source: string,
+  now: Date,
   since: Date | null,
   unprovenToo: boolean,
 ): Promise<NewestProven> {
-  const places = await placesOf(vault, source, since);
+  const places = await placesAsMade(vault, source, now, since);
   const outcomes = await outcomesOf(vault, source, since);
   const newer: { id: string; proof: ProofState }[] = [];
   const problems: string[] = [];

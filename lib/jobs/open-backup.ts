@@ -44,6 +44,21 @@ export class OpenedBackup implements OpenBackup {
     return this.manifest.artifacts.filter(({ name }) => !this.#read.has(name));
   }
 
+  /**
+   * The file with the identity it takes; null = it takes none of ours.
+   * @throws KeysMissing
+   */
+  async key(): Promise<{ readonly file: string } | null> {
+    const { encryption, id, source } = this.manifest;
+    if (encryption.method !== 'age') return null;
+    const identity = await this.#opening.identity();
+    if (identity !== null) return identity;
+    throw new KeysMissing(`backup ${id} of ${source} is sealed, and no identity is named to open it`, {
+      source,
+      hint: 'name one in the plan (encryption.identity: { file: … }) or with --identity FILE',
+    });
+  }
+
   async open(name: string): Promise<PlainBytes> {
     const { manifest } = this;
     const artifact = manifest.artifacts.find((one) => one.name === name);
@@ -51,15 +66,7 @@ export class OpenedBackup implements OpenBackup {
       throw new Disproven(`backup ${manifest.id} of ${manifest.source} has no artifact ${name}`, {
         source: manifest.source,
       });
-    const identity = manifest.encryption.method === 'age' ? await this.#opening.identity() : null;
-    if (manifest.encryption.method === 'age' && identity === null)
-      throw new KeysMissing(
-        `backup ${manifest.id} of ${manifest.source} is sealed, and no identity is named to open it`,
-        {
-          source: manifest.source,
-          hint: 'name one in the plan (encryption.identity: { file: … }) or with --identity FILE',
-        },
-      );
+    const identity = await this.key();
     const plain = await unsealArtifact(
       this.vault,
       backupFolder(manifest),

@@ -5,12 +5,13 @@ import { idempotencyKey, inWords } from '#core/message';
 import type { Plan } from '#core/plan';
 import type { Delivery } from '#core/ports';
 import { redact } from '#core/secrets';
-import { PACE, type Surroundings } from '#notify/delivery';
+import { PACE, type Send, type Surroundings } from '#notify/delivery';
 import { printableHost } from '#notify/secret-url';
 import { slack } from '#notify/slack';
+import { sns, snsTarget } from '#notify/sns';
 import { webhook } from '#notify/webhook';
 
-type Carried = Extract<Channel, { slack: string } | { webhook: string }>;
+type Carried = Extract<Channel, { slack: string } | { webhook: string } | { sns: string }>;
 
 /**
  * Carries what came through the topic of one severity to those of its channels that do not listen there by themselves.
@@ -28,12 +29,10 @@ export async function passOn(
   const channels = carriedBy(plan, severity, telling);
   return Promise.all(
     channels.map(async (channel): Promise<Delivery> => {
-      const [kind, address] = 'slack' in channel ? ['slack', channel.slack] : ['webhook', channel.webhook];
-      const name = `${kind} ${printableHost(address)}`;
+      const { name, address, send } = carrierOf(channel, plan, run);
       const once = `${idempotencyKey(telling)} ${address}`;
       if (delivered.has(once)) return { channel: name, ok: true, error: null };
       try {
-        const send = kind === 'slack' ? slack(address, run, PACE) : webhook(address, run, PACE);
         await send(telling, message);
         delivered.add(once);
         return { channel: name, ok: true, error: null };
@@ -44,6 +43,26 @@ export async function passOn(
   );
 }
 
+interface Carrier {
+  /** Holds no secret. */
+  readonly name: string;
+  readonly address: string;
+  readonly send: Send;
+}
+
+function carrierOf(channel: Carried, plan: Plan, run: Surroundings): Carrier {
+  if ('sns' in channel) {
+    const { sns: address } = channel;
+    return { name: `sns ${address.split(':').at(-1)}`, address, send: sns(snsTarget(channel, plan), run, PACE) };
+  }
+  if ('slack' in channel) {
+    const { slack: address } = channel;
+    return { name: `slack ${printableHost(address)}`, address, send: slack(address, run, PACE) };
+  }
+  const { webhook: address } = channel;
+  return { name: `webhook ${printableHost(address)}`, address, send: webhook(address, run, PACE) };
+}
+
 function carriedBy({ alerts }: Plan, severity: Severity, telling: Telling): readonly Carried[] {
   const lists = [...new Set([telling.severity, ...(telling.also ?? [])].map((one) => audienceOf(alerts, one).list))];
   const earlier = lists.includes(severity) ? lists.slice(0, lists.indexOf(severity)) : [];
@@ -52,7 +71,7 @@ function carriedBy({ alerts }: Plan, severity: Severity, telling: Telling): read
 }
 
 function carried(channels: readonly Channel[] = []): Carried[] {
-  return channels.filter((channel): channel is Carried => 'slack' in channel || 'webhook' in channel);
+  return channels.filter((channel): channel is Carried => !('email' in channel || 'sms' in channel));
 }
 
 function textOf(channel: Carried): string {

@@ -14,7 +14,7 @@ import { appendLedger } from '#vault/ledger-store';
 export async function proveArchived(frozen: Frozen, stored: boolean, environment: JobEnvironment): Promise<ProofRun> {
   const { vault, manifest } = frozen;
   const { source, id } = manifest;
-  const thaw = await thawOf(frozen, environment.notes);
+  const thaw = await thawOf(frozen, environment.notes, environment.run.clock.now());
   const reason = `${id} lies in ${AWS_CLASS[frozen.class]} (${frozen.class}) in ${vault.name} and cannot be read now: ${stateWords(thaw)}`;
   if (!stored)
     await appendLedger(

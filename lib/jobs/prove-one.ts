@@ -1,4 +1,5 @@
 import { BackupMissing, EXIT, type HoldfastError } from '#core/errors';
+import { assertSupported } from '#core/plan-support';
 import { findBackup, newestBackup } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
 import { homeVault, vaultsOf } from '#jobs/home';
@@ -25,12 +26,16 @@ export interface ProveRequest {
 export async function proveOne(request: ProveRequest, environment: JobEnvironment): Promise<ProofRun> {
   const { source, id, from, stored } = request;
   const vault = await homeVault(source, from, environment);
-  const manifest = id === null ? await newestBackup(vault, source) : await findBackup(vault, source, id);
-  if (!manifest)
+  const manifest =
+    id === null ? await newestBackup(vault, source, environment.run.clock.now()) : await findBackup(vault, source, id);
+  if (!manifest) {
+    // To be told to take one first, and only then that there cannot be one, helps nobody.
+    assertSupported(environment.plan, source, 'prove');
     throw new BackupMissing(`no backup of ${source} in vault ${vault.name} (${vault.url})`, {
       source,
       hint: `holdfast backup ${source}`,
     });
+  }
   // Who has bytes re-hashed means those of this vault: another's say nothing about them.
   const copy = await readableCopy(manifest, vault, from === null && !stored ? environment : null);
   if (copy.frozen) return withSource(await proveArchived(copy.frozen, stored, environment));

@@ -4,8 +4,10 @@ import {
   KeyExists,
   KeysMissing,
   NotProvableHere,
+  NotThereYet,
   SpaceLacking,
   ToolMissing,
+  VariableMissing,
 } from '#core/errors';
 import { backupFolder, isoTime, type Manifest } from '#core/manifest';
 import type { Difference, SourceRef, Vault } from '#core/ports';
@@ -162,11 +164,17 @@ interface Verdict {
   readonly error: HoldfastError | null;
 }
 
+/**
+ * A proof needs it, and this machine or its environment has it not. The last three would say by their own exit code that
+ * nothing was done, where a backup may have been stored a moment ago.
+ */
+const LACKING_HERE = [ToolMissing, SpaceLacking, KeysMissing, VariableMissing, NotThereYet];
+
 function judge(manifest: Manifest, differences: readonly Difference[], thrown: HoldfastError | null): Verdict {
   const { source } = manifest;
   if (thrown instanceof Disproven) return { outcome: 'disproven', reason: thrown.message, error: thrown };
   if (thrown instanceof NotProvableHere) return { outcome: 'inconclusive', reason: thrown.message, error: thrown };
-  if (thrown instanceof ToolMissing || thrown instanceof SpaceLacking || thrown instanceof KeysMissing) {
+  if (thrown && LACKING_HERE.some((kind) => thrown instanceof kind)) {
     const error = new NotProvableHere(thrown.message, { source, hint: thrown.hint, cause: thrown });
     return { outcome: 'inconclusive', reason: error.message, error };
   }

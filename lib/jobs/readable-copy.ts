@@ -55,7 +55,7 @@ async function openCopy(name: string, manifest: Manifest, environment: JobEnviro
   const vault = environment.vault(name);
   await readVaultIdentity(vault, environment.plan.plan.name);
   const ask = { source, id, at: null, point: null, unproven: false, only: [], overwrite: false };
-  if ((await chooseBackup(ask, vault)).manifest.sha256 === sha256) return vault;
+  if ((await chooseBackup(ask, vault, environment.run.clock.now())).manifest.sha256 === sha256) return vault;
   throw new RecordInvalid(`its manifest of ${id} is another one`, { source, hint: `holdfast replicate ${source}` });
 }
 

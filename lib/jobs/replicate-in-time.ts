@@ -1,11 +1,13 @@
-import { Cancelled, CloudFailed, type ExitCode, type HoldfastError } from '#core/errors';
+import { Cancelled, CloudFailed, type ExitCode, type HoldfastError, type ThawNeeded } from '#core/errors';
 import type { Clock, Invoker } from '#core/ports';
 import { formatBytes } from '#core/size';
+import { briefly } from '#jobs/backup-run';
 import { type CopyState, type MissingCopy, surveyCopies } from '#jobs/copies';
 import type { CopyRun, CopyTime } from '#jobs/copies-into';
 import { bytesOf } from '#jobs/copy-backup';
 import { CopyTasks, sizeOf } from '#jobs/copy-tasks';
 import type { JobEnvironment } from '#jobs/environment';
+import { frozenCopies } from '#jobs/frozen-copies';
 import { copyMissing, exitOf } from '#jobs/replicate';
 
 /**
@@ -47,7 +49,12 @@ export async function replicateInTime(
   const time = new TimeLeft(until, clock, tasks);
   const elsewhere = new Set<MissingCopy>();
   const held = new Set<CopyState>();
-  const open = survey.states.filter(({ problem }) => problem === null);
+  const reachable = survey.states.filter(({ problem }) => problem === null);
+  const frozen = await frozenCopies(
+    reachable.flatMap(({ missing }) => missing),
+    environment,
+  );
+  const open = reachable.map((state) => ({ ...state, missing: state.missing.filter((copy) => !frozen.has(copy)) }));
   for (const [source, states] of Map.groupBy(open, (state) => state.source)) {
     const due = await tasks.due(source, states);
     for (const state of due.held) held.add(state);
@@ -71,9 +78,13 @@ export async function replicateInTime(
   }
   const unasked = tasks.errors.find((error) => error instanceof CloudFailed);
   if (unasked) throw unasked;
-  const errors = [...made.errors.filter((error) => !(signal.aborted && error instanceof Cancelled)), ...tasks.errors];
+  const errors = [
+    ...made.errors.filter((error) => !(signal.aborted && error instanceof Cancelled)),
+    ...tasks.errors,
+    ...frozen.values(),
+  ];
   return {
-    copies: made.copies,
+    copies: [...made.copies, ...[...frozen].map(frozenRun)],
     proofs: made.proofs,
     differences: survey.states.flatMap(({ differences }) => differences),
     warnings,
@@ -122,6 +133,11 @@ function unsettled(states: readonly CopyState[], copies: readonly CopyRun[]): Mi
   const nameOf = ({ source, id, to }: Pick<CopyRun, 'source' | 'id' | 'to'>): string => `${source} ${id} ${to}`;
   const settled = new Set(copies.filter(({ error }) => error?.code !== 'cancelled').map(nameOf));
   return states.flatMap(({ missing }) => missing.filter((copy) => !settled.has(nameOf(copy))));
+}
+
+function frozenRun([{ source, id, from, to, manifest }, error]: readonly [MissingCopy, ThawNeeded]): CopyRun {
+  const bytes = bytesOf(manifest);
+  return { source, id, from: from[0] as string, to, bytes, seconds: 0, status: 'failed', error: briefly(error) };
 }
 
 function tooLongHere({ source, id, from, to, manifest }: MissingCopy): string {

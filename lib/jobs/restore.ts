@@ -2,6 +2,7 @@ import { HoldfastError, PartlyDone, type ThawNeeded, VaultRefused } from '#core/
 import { isoTime, type Manifest } from '#core/manifest';
 import type { Clock, Notes, RestoreOutcome, RunContext, SourceRef, StreamingEngine, Vault } from '#core/ports';
 import { AWS_CLASS, type ThawSpeed } from '#core/thaw';
+import type { BriefError } from '#jobs/backup-run';
 import type { Choice, RestoreAsk } from '#jobs/choose-backup';
 import { OpenedBackup, type Opening } from '#jobs/open-backup';
 import { askForThaw, type Frozen, notYet, stateWords, type Thaw } from '#jobs/thaw';
@@ -130,6 +131,40 @@ export async function restore(
     warnings,
     error: failed,
   };
+}
+
+/** Why a restore would be refused as things stand now. */
+export type Refusal = Pick<BriefError, 'code' | 'message' | 'hint'>;
+
+/**
+ * What a restore would be refused for before it changes anything (`--dry-run`): the key, and what is at the target.
+ * Empty: nothing that can be seen from here stands in its way.
+ */
+export async function refusalsOf(
+  { manifest }: Choice,
+  ask: RestoreAsk,
+  target: string,
+  source: SourceRef | null,
+  vault: Vault,
+  world: RestoreWorld,
+): Promise<readonly Refusal[]> {
+  const backup = new OpenedBackup(manifest, vault, world);
+  const request = { target, only: ask.only, overwrite: ask.overwrite };
+  const looks = [
+    () => backup.key(),
+    () => world.engine(manifest.engine).lookAtTarget(backup, request, source, world.run),
+  ];
+  const refusals: Refusal[] = [];
+  for (const look of looks) {
+    try {
+      await look();
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || world.run.signal.aborted) throw error;
+      const { code, message, hint } = error;
+      if (!refusals.some((one) => one.message === message)) refusals.push({ code, message, hint });
+    }
+  }
+  return refusals;
 }
 
 /** Instead of a restore: a thaw was asked for, or is under way. */

@@ -2,7 +2,7 @@ import { HoldfastError } from '#core/errors';
 import type { SourceHistory } from '#core/history';
 import { isoTime } from '#core/manifest';
 import type { Vault } from '#core/ports';
-import { type Decision, decide, type Retention } from '#core/retention';
+import { type Decision, decide, type Retention, setAside } from '#core/retention';
 import { removalOrder } from '#core/retention-chains';
 import { byTime, countsAsProven, type RetentionInput } from '#core/retention-input';
 import { acknowledgedBackups } from '#jobs/acknowledged-backups';
@@ -79,6 +79,8 @@ interface Seen {
   readonly retention: Retention;
   readonly newest: Surveyed | null;
   readonly history: SourceHistory;
+  /** What retention gave up lately; null = nobody had to know so far. */
+  readonly given: ReadonlySet<string> | null;
   readonly marking: ReadonlySet<string>;
   readonly markingProofs: boolean;
   /** Marked before; the store removes them. */
@@ -99,11 +101,11 @@ async function look(
   const found = await historyOf(source, environment);
   const holds = await holdsOf(source, environment, found);
   const marking = await markingTiers(vault, source, listed);
-  const given = marking.size > 0 ? await givenUpLately(vault, source, now) : new Set<string>();
+  const given = marking.size > 0 ? await givenUpLately(vault, source, now) : null;
   const present = new Set(listed.backups.map(({ id }) => id));
   const acknowledged = await acknowledgedBackups(vault, source, found.history.acknowledged, present);
   const input = (survey: Survey): RetentionInput => ({
-    backups: survey.backups.filter(({ id, tier }) => !(marking.has(tier) && given.has(id))),
+    backups: survey.backups.filter(({ id, tier }) => !(marking.has(tier) && given?.has(id))),
     unreadable: survey.unreadable,
     holds: holds.reasons,
     acknowledged,
@@ -123,15 +125,17 @@ async function look(
   const survey = acts ? await byRecords(vault, listed) : listed;
   const asked = input(survey);
   const marked = survey.backups.filter((backup) => !asked.backups.includes(backup));
+  const aside = setAside(asked);
   return {
     survey,
     retention: acts ? decide(asked) : byNames,
     newest:
       (asked.backups as readonly Surveyed[])
-        .filter((backup) => countsAsProven(backup, facts.settings))
+        .filter((backup) => countsAsProven(backup, facts.settings) && !aside.has(backup.id))
         .toSorted(byTime)
         .at(-1) ?? null,
     history: found.history,
+    given,
     marking,
     markingProofs: marking.size > 0 && (await vault.expiryMarks?.covers(`proofs/${source}/`)) === true,
     marked,
@@ -178,7 +182,8 @@ async function apply(
     newest: seen.newest,
     marking: seen.marking,
     markingProofs: seen.markingProofs,
-    given: anything ? await givenUpLately(vault, source, environment.run.clock.now()) : new Set(),
+    // Under the same lease: nobody has given anything up since.
+    given: seen.given ?? (anything ? await givenUpLately(vault, source, environment.run.clock.now()) : new Set()),
     released: new Set(seen.history.released),
     environment,
   };
@@ -233,6 +238,9 @@ function told(seen: Seen, vault: Vault, source: string, done: ReadonlyMap<string
 
 function stopOf(vault: Vault, source: string, stop: NonNullable<Retention['stop']>, heldBack: number): Stopped {
   const kept = heldBack > 0 ? `; ${heldBack} ${heldBack === 1 ? 'backup that is' : 'backups that are'} over stay` : '';
-  const hint = stop.why === 'clock' ? 'set the clock (timedatectl), then run it again' : `holdfast status ${source}`;
+  const hint =
+    stop.why === 'clock'
+      ? `set the clock (timedatectl), then run it again; was it ahead then, and is right now: holdfast status ${source}`
+      : `holdfast status ${source}`;
   return { vault: vault.name, source, code: stop.why, reason: `${stop.reason}${kept}`, hint };
 }

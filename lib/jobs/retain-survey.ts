@@ -69,7 +69,7 @@ export async function surveyOf(vault: Vault, source: string): Promise<Survey> {
 
 /** As retention sees a manifest. */
 export function storedBackup(manifest: Manifest, proof: StoredBackup['proof']): StoredBackup {
-  const { id, tier, kind, base, engine, identity, point, trigger, expires } = manifest;
+  const { id, tier, kind, base, engine, identity, point, trigger, expires, lease } = manifest;
   return {
     id,
     tier,
@@ -79,6 +79,7 @@ export function storedBackup(manifest: Manifest, proof: StoredBackup['proof']): 
     identity,
     point,
     proof,
+    lease,
     snapshotAt: new Date(manifest.snapshotAt),
     scheduledAt: trigger.scheduledAt === null ? null : new Date(trigger.scheduledAt),
     expires: expires === null ? null : new Date(expires),

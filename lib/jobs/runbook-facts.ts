@@ -16,6 +16,7 @@ import { filesGuide } from '#engines/files/runbook';
 import { postgresGuide } from '#engines/postgres/runbook';
 import { redisGuide } from '#engines/redis/runbook';
 import { sqliteGuide } from '#engines/sqlite/runbook';
+import { readBareVault } from '#jobs/bare-vault';
 import { sourcesIn } from '#jobs/catalog';
 import type { JobEnvironment } from '#jobs/environment';
 import { type NewestProven, newestProven } from '#jobs/newest-proven';
@@ -80,9 +81,12 @@ export async function gather(environment: JobEnvironment): Promise<Gathered> {
 
 /** The worst day: no plan but what the vault itself keeps. */
 export async function gatherBare(vault: Vault, clock: Clock, endpoint: string | null): Promise<Gathered> {
-  const identity = await readVaultIdentity(vault, null);
+  const bare = await readBareVault(vault);
   const found = new Map([['vault', await foundIn(vault, null, clock)]]);
-  const notes = ['written without a plan, from one vault alone: copies in other vaults are not on it'];
+  const notes = [
+    'written without a plan, from one vault alone: copies in other vaults are not on it',
+    ...bare.warnings,
+  ];
   const newest = [...(found.get('vault')?.values() ?? [])]
     .flatMap(({ manifest }) => (manifest ? [manifest] : []))
     .sort((a, b) => (a.id < b.id ? -1 : 1))
@@ -92,7 +96,7 @@ export async function gatherBare(vault: Vault, clock: Clock, endpoint: string | 
   const [named, settings] = Object.entries(plan?.vaults ?? {}).find(([, one]) => addressOf(one) === vault.url) ?? [];
   const known = settings && 's3' in settings ? settings : null;
   return {
-    plan: identity.plan,
+    plan: bare.plan ?? newest?.plan.name ?? 'unknown',
     key: plan ? keyOf(plan) : { saidToBe: null, recipients: [], secret: null },
     vaults: [
       {
@@ -263,11 +267,15 @@ function bucketFacts(settings: Extract<VaultSettings, { s3: string }>, { name, c
       restorer: restorerName(name),
       account: cloud.account ?? null,
       restorers: cloud.restorers ?? [],
-      // Into the replica of a bucket that was there before nobody copies but its owner.
       replica:
-        replica?.region === undefined || existing
+        replica?.region === undefined
           ? null
-          : { bucket: replicaBucketName(settings), region: replica.region, account: replica.account ?? null },
+          : {
+              bucket: replicaBucketName(settings),
+              region: replica.region,
+              account: replica.account ?? null,
+              ofOwner: existing === true,
+            },
     },
   };
 }

@@ -68,7 +68,8 @@ export class Agenda {
       if (proveCron(this.#plan, name) !== null) this.#proofs.set(name, now);
     }
     // What a machine that was off has missed is made up for before anybody hears of it.
-    this.#watchAt = previous ? previous.#watchAt : new Date(now.getTime() + MINUTE);
+    const soon = now.getTime() + (previous ? WATCH_EVERY : MINUTE);
+    this.#watchAt = new Date(previous ? Math.min(previous.#watchAt.getTime(), soon) : soon);
     this.#retainAt = nextRun({ cron: this.#plan.retain?.cron ?? RETAIN_DEFAULT }, this.#plan.timezone, now);
     if (previous && previous.#retainAt < this.#retainAt) this.#retainAt = previous.#retainAt;
     this.#replicateAt = lagSecondsOf(this.#plan) === null ? null : now;

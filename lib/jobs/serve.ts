@@ -1,4 +1,5 @@
 import { formatTook } from '#core/duration';
+import { isoTime } from '#core/manifest';
 import type { Clock } from '#core/ports';
 import type { JobEnvironment } from '#jobs/environment';
 import { Agenda, type Task } from '#jobs/serve-agenda';
@@ -40,6 +41,9 @@ export interface ServeOptions {
 /** Asleep no longer than this: a machine that was suspended notices at once, and so does a plan that was changed. */
 const LONGEST_SLEEP_MILLISECONDS = 60_000;
 
+/** What a clock is set back by at most without anybody's knowing: it is kept in step all the time. */
+const SET_BACK_MILLISECONDS = 60_000;
+
 /**
  * Runs the plan's `here` sources until the signal fires. One heavy job at a time, as each may take this machine's whole
  * memory budget (I8); of what is due at once the oldest first. `watch` goes beside them, so that a long backup never
@@ -50,6 +54,7 @@ export async function serve(host: ServeHost, options: ServeOptions): Promise<voi
   const troubles = new Troubles(() => host.environment());
   let agenda = new Agenda(host, options.jobs, pacer.now(), null);
   for (const line of agenda.skipped) host.environment().run.log.info(line);
+  let last = pacer.now();
   while (!signal.aborted) {
     options.onTurn?.(null);
     try {
@@ -60,6 +65,12 @@ export async function serve(host: ServeHost, options: ServeOptions): Promise<voi
         for (const line of agenda.skipped) host.environment().run.log.info(line);
       }
       const now = pacer.now();
+      if (last.getTime() - now.getTime() > SET_BACK_MILLISECONDS) {
+        // All its times were made by the other clock: with one that was years ahead nothing would be done for years.
+        host.environment().run.log.warn(`the clock was set back, from ${isoTime(last)}`);
+        agenda = new Agenda(host, options.jobs, now, agenda);
+      }
+      last = now;
       if (agenda.watchDue(now)) await watch();
       else {
         const task = await agenda.next(now);

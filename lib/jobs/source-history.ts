@@ -6,6 +6,7 @@ import type { JobEnvironment } from '#jobs/environment';
 import { vaultsOf } from '#jobs/home';
 import { readVaultIdentity } from '#vault/identity';
 import { readLedger } from '#vault/ledger-store';
+import { getRecord } from '#vault/record';
 
 /** What was folded so far. A cache below `leases/`, whose keys alone may be written twice; the ledger decides. */
 function checkpointKey(source: string): string {
@@ -77,11 +78,11 @@ export async function historyOf(source: string, environment: JobEnvironment): Pr
 /** Null when there is none, or the ledger is not the one it was made of. */
 async function checkpoint(vault: Vault, source: string): Promise<SourceHistory | null> {
   try {
-    const text = Buffer.from(await vault.get(checkpointKey(source))).toString('utf8');
+    const text = Buffer.from(await getRecord(vault, checkpointKey(source))).toString('utf8');
     const kept = readHistory(JSON.parse(text));
     if (!kept || kept.seq === 0) return null;
     const key = ledgerKey(source, kept.seq);
-    const entry = readEntry(Buffer.from(await vault.get(key)).toString('utf8'), key);
+    const entry = readEntry(Buffer.from(await getRecord(vault, key)).toString('utf8'), key);
     return entry.sha256 === kept.sha256 ? kept : null;
   } catch (error) {
     // No checkpoint, or one that cannot be read: the whole ledger says the same, only slower.

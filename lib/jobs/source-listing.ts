@@ -1,9 +1,10 @@
 import { Cancelled, HoldfastError, KeyMissing, RecordInvalid } from '#core/errors';
-import type { Manifest } from '#core/manifest';
+import { type Manifest, timeOfId } from '#core/manifest';
 import type { Source } from '#core/plan';
 import type { Vault } from '#core/ports';
 import { type ProofOutcome, type ProofState, stateOf } from '#core/proof';
 import { longestGapSeconds } from '#core/schedule';
+import { isAhead } from '#core/stamped-ahead';
 import { type BackupPlace, manifestAt, outcomesOf, placesOf } from '#jobs/catalog';
 
 /** A backup as the listings of several vaults show it; no manifest is read for it. */
@@ -74,7 +75,8 @@ export async function newestBackups(
   const first = Math.min(Math.max(12 * longestGapSeconds(settings.schedule), DAY), 366 * DAY);
   for (const window of [first, 16 * first]) {
     const seen = await seenSince(vaults, source, new Date(now.getTime() - window * 1000));
-    const proven = seen.filter((one) => counts(one.proof, settings));
+    // What lies in the future may count for nothing: see `source-ahead`.
+    const proven = seen.filter((one) => counts(one.proof, settings) && !isAhead(timeOfId(one.place.id), now));
     const before = until === null ? WANTED : proven.filter(({ place }) => place.id <= until).length;
     if (proven.length >= WANTED && before >= WANTED - 1) return seen;
   }

@@ -2,14 +2,17 @@ import { COMPARED_WITH, medianOf } from '#core/anomaly';
 import type { Known } from '#core/due';
 import type { HoldfastError, RecordInvalid } from '#core/errors';
 import type { SourceHistory } from '#core/history';
+import { timeOfId } from '#core/manifest';
 import { graceSeconds, missedRuns } from '#core/missed-runs';
 import { firstDueRun, judge, objectivesOf } from '#core/objectives';
 import type { Plan, Source } from '#core/plan';
 import type { Vault } from '#core/ports';
 import type { SourceFacts } from '#core/source-conditions';
+import { isAhead } from '#core/stamped-ahead';
 import { thawSecondsNow } from '#core/thaw';
 import type { JobEnvironment } from '#jobs/environment';
 import { missingCopies } from '#jobs/newest-copies';
+import { withoutStampedAhead } from '#jobs/source-ahead';
 import { openAnomalies } from '#jobs/source-anomalies';
 import { type FoundHistory, historyOf } from '#jobs/source-history';
 import {
@@ -67,12 +70,13 @@ export async function lookAtSource(
     [...found.byVault.keys()].map((name) => environment.vault(name)),
     new Map(found.missing.map(({ vault, error }) => [vault, error])),
   );
-  const judgedUntil = noted?.judged[source] ?? null;
-  const seen = await newestBackups(vaults, source, settings, now, judgedUntil);
   const invalid = new Map<string, string>();
   const onInvalid = (id: string, { message }: RecordInvalid): void => {
     invalid.set(id, message);
   };
+  const judgedUntil = judgedBefore(noted?.judged[source] ?? null, now);
+  const listed = await newestBackups(vaults, source, settings, now, judgedUntil);
+  const { seen, ahead } = await withoutStampedAhead(listed, vaults, now, onInvalid);
   const backups = await manifestsOf(wanted(seen, settings, judgedUntil), vaults, onInvalid);
   const newestProven = await newestThatCounts(backups, settings, vaults, onInvalid);
   const unproven = await triedAfter(newestProven?.id ?? '', seen, backups, vaults, onInvalid);
@@ -128,6 +132,7 @@ export async function lookAtSource(
       { ...history.alerts, ...noted?.unwritten[source]?.open },
       judgedUntil,
     ),
+    stampedAhead: unknownAhead(ahead, history.acknowledged),
     copies: missingCopies(source, backups, vaults, now, environment),
     // A run is written down in the vault that took it first: with one away, nobody knows what was missed.
     missed: vaults.away.size === 0 ? missed : [],
@@ -145,6 +150,17 @@ export async function lookAtSource(
     thawSeconds,
     judged: proven.at(-1)?.manifest.id ?? null,
   };
+}
+
+/** What was judged when a clock was ahead says nothing of what has come since. */
+function judgedBefore(id: string | null, now: Date): string | null {
+  return id !== null && isAhead(timeOfId(id), now) ? null : id;
+}
+
+/** Who has acknowledged one of them knows of all up to it: it was one clock. */
+function unknownAhead(ahead: readonly string[], acknowledged: readonly string[]): readonly string[] {
+  const known = ahead.findLastIndex((id) => acknowledged.includes(id));
+  return ahead.slice(known + 1);
 }
 
 /** The newest eleven that count, those not judged yet with ten before them, and the newest of all. */

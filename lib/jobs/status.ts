@@ -122,7 +122,7 @@ function sourceStatus(look: SourceLook, now: Date, environment: JobEnvironment):
     paused,
     anomalies: facts.anomalies.map(({ id, kind, message }) => ({ id, kind, message })),
     problems,
-    notes: notesOf(look, paused),
+    notes: notesOf(look, paused, problems),
   };
 }
 
@@ -143,7 +143,7 @@ function shortTitle({ title, source }: Condition): string {
   return source !== null && title.startsWith(`${source}: `) ? title.slice(source.length + 2) : title;
 }
 
-function notesOf({ facts }: SourceLook, paused: SourceStatus['paused']): string[] {
+function notesOf({ facts }: SourceLook, paused: SourceStatus['paused'], problems: readonly string[]): string[] {
   const tried = facts.unproven.length > 0;
   const findings = facts.findings.filter(({ rings, about }) => !rings && !(about === 'proof' && tried));
   const waiting = facts.anomalies.some(({ endangers }) => endangers);
@@ -155,7 +155,7 @@ function notesOf({ facts }: SourceLook, paused: SourceStatus['paused']): string[
     ...(facts.running ? [`a backup is under way since ${isoTime(facts.running.since)}`] : []),
     ...findings.map(({ message }) => message),
     ...facts.copies
-      .filter(({ missing }) => missing > 0)
+      .filter(({ missing, to }) => missing > 0 && !problems.some((problem) => problem.includes(` missing in ${to}, `)))
       .map(
         ({ missing, to, lagSeconds }) =>
           `${missing === 1 ? 'a copy is' : `${missing} copies are`} missing in ${to}, for ${formatSeconds(lagSeconds)}`,

@@ -17,8 +17,8 @@ import {
 
 const NOTE = 'thaws';
 const DAY_MILLISECONDS = 86_400_000;
-/** What was asked for so long ago is over, whichever way it went. */
-const REMEMBERED_DAYS = 14;
+/** A copy can be read for so long after it was asked for, and longer: what is under way later, somebody else has asked for. */
+const REMEMBERED_MILLISECONDS = THAW_DAYS * DAY_MILLISECONDS;
 
 const noteSchema = z.record(
   z.string(),
@@ -81,8 +81,9 @@ export async function archivalOf(vault: Vault, manifest: Manifest): Promise<Arch
 }
 
 /** How the thaw stands, without asking for one. */
-export async function thawOf(frozen: Frozen, notes: Notes): Promise<Thaw> {
-  return told(frozen, frozen.frozen.length > 0 ? null : await askedBefore(frozen, notes), 'under-way');
+export async function thawOf(frozen: Frozen, notes: Notes, now: Date): Promise<Thaw> {
+  const asked = frozen.frozen.length > 0 ? null : (await remembered(notes, now))[nameOf(frozen)];
+  return told(frozen, asked ?? null, 'under-way');
 }
 
 /**
@@ -94,7 +95,7 @@ export async function askForThaw(
   speed: ThawSpeed,
   { clock, notes, warn }: { readonly clock: Clock; readonly notes: Notes; warn(message: string): void },
 ): Promise<Thaw> {
-  if (frozen.frozen.length === 0) return thawOf(frozen, notes);
+  if (frozen.frozen.length === 0) return thawOf(frozen, notes, clock.now());
   const { vault, manifest } = frozen;
   const seconds = thawSeconds(frozen.class, speed);
   if (seconds === null)
@@ -165,14 +166,9 @@ function told(frozen: Frozen, asked: Asked | null, state: 'asked' | 'under-way')
   };
 }
 
-async function askedBefore(frozen: Frozen, notes: Notes): Promise<Asked | null> {
-  const parsed = noteSchema.safeParse(await notes.read(NOTE));
-  return (parsed.success && parsed.data[nameOf(frozen)]) || null;
-}
-
 async function remembered(notes: Notes, now: Date): Promise<Record<string, Asked>> {
   const parsed = noteSchema.safeParse(await notes.read(NOTE));
-  const oldest = now.getTime() - REMEMBERED_DAYS * DAY_MILLISECONDS;
+  const oldest = now.getTime() - REMEMBERED_MILLISECONDS;
   return Object.fromEntries(
     Object.entries(parsed.success ? parsed.data : {}).filter(([, { askedAt }]) => Date.parse(askedAt) > oldest),
   );

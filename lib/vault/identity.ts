@@ -50,7 +50,9 @@ export async function readVaultIdentity(vault: Vault, plan: string | null): Prom
   if (!parsed.success)
     throw foreign(
       `is not a vault's: ${z.prettifyError(parsed.error).split('\n').slice(0, 2).join(' ')}`,
-      'something else put it there: give the plan another directory or prefix',
+      parsed.error.issues.every(({ code }) => code === 'unrecognized_keys')
+        ? 'a newer Holdfast may have written it: use that one'
+        : 'something else put it there: give the plan another directory or prefix',
     );
   if (plan !== null && parsed.data.plan !== plan)
     throw foreign(

@@ -12,6 +12,7 @@ import {
 } from '#core/errors';
 import { canonicalJson, isoTime, keyPart } from '#core/manifest';
 import type { Clock, Vault, VaultEntry } from '#core/ports';
+import { getRecord } from '#vault/record';
 
 /**
  * One run at a time for each source and kind of job in a vault (I12), by create-only puts alone: no deletes, no
@@ -227,9 +228,9 @@ async function stateOf(vault: Vault, folder: string, number: number): Promise<St
 async function readJson(vault: Vault, key: string): Promise<unknown> {
   let text: string;
   try {
-    text = Buffer.from(await vault.get(key)).toString('utf8');
+    text = Buffer.from(await getRecord(vault, key)).toString('utf8');
   } catch (error) {
-    if (error instanceof KeyMissing) return undefined;
+    if (error instanceof KeyMissing || error instanceof RecordInvalid) return undefined;
     throw error;
   }
   try {

@@ -9,7 +9,8 @@ import {
   readEntry,
 } from '#core/ledger';
 import { canonicalJson, isoTime, sha256Hex } from '#core/manifest';
-import type { Clock, Vault } from '#core/ports';
+import type { Clock, Vault, VaultEntry } from '#core/ports';
+import { getRecord } from '#vault/record';
 
 /** Entries read ahead of the reader: a round trip to S3 is some 20 ms, an entry under a kilobyte. */
 const READ_AHEAD = 16;
@@ -97,10 +98,12 @@ export async function ledgerHead(vault: Vault, source: string): Promise<LedgerHe
   const seq = await vault.lastNumber(ledgerFolder(source));
   if (seq === null) return null;
   const key = ledgerKey(source, seq);
-  const bytes = await vault.get(key);
+  let bytes: Uint8Array = new Uint8Array();
   try {
+    bytes = await getRecord(vault, key);
     return { seq, sha256: readEntry(Buffer.from(bytes).toString('utf8'), key).sha256 };
   } catch (error) {
+    // Where nothing can be read, from the hash of nothing.
     if (error instanceof RecordInvalid) return { seq, sha256: sha256Hex(bytes) };
     throw error;
   }
@@ -124,13 +127,18 @@ export async function* readLedger(
 ): AsyncGenerator<LedgerEntry> {
   const { after = 0, onInvalid } = options;
   const listing = vault.list(ledgerFolder(source), after > 0 ? { after: ledgerKey(source, after) } : {});
-  for await (const { key, bytes } of readAhead(listing, async ({ key }) => ({ key, bytes: await vault.get(key) }))) {
+  const read = async ({ key }: VaultEntry): Promise<LedgerEntry | RecordInvalid> => {
     try {
-      yield readEntry(Buffer.from(bytes).toString('utf8'), key);
+      return readEntry(Buffer.from(await getRecord(vault, key)).toString('utf8'), key);
     } catch (error) {
-      if (!(error instanceof RecordInvalid) || !onInvalid) throw error;
-      onInvalid(error);
+      if (error instanceof RecordInvalid) return error;
+      throw error;
     }
+  };
+  for await (const entry of readAhead(listing, read)) {
+    if (!(entry instanceof RecordInvalid)) yield entry;
+    else if (onInvalid) onInvalid(entry);
+    else throw entry;
   }
 }
 
@@ -142,7 +150,7 @@ export async function entryBefore(vault: Vault, source: string, moment: Date): P
   const at = async (seq: number): Promise<Date | null> => {
     try {
       const key = ledgerKey(source, seq);
-      return new Date(readEntry(Buffer.from(await vault.get(key)).toString('utf8'), key).at);
+      return new Date(readEntry(Buffer.from(await getRecord(vault, key)).toString('utf8'), key).at);
     } catch (error) {
       // One that cannot be read tells no time: it is taken for a later one, and so is read again.
       if (error instanceof RecordInvalid || error instanceof KeyMissing) return null;

@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { Cancelled, KeyExists, KeyMissing, messageOf } from '#core/errors';
+import { Cancelled, KeyExists, KeyMissing, messageOf, VaultRefused } from '#core/errors';
 import type { StoredVolume, StoreOptions } from '#core/ports';
 import type { PartBuffers } from '#vault/part-buffers';
 import type { Call, S3Connection } from '#vault/s3-client';
@@ -164,7 +164,7 @@ class Upload {
     if (this.#failed) throw this.#failed.error;
     refuseOther(this.#target.folder, this.#stored(), this.#options.expect);
     for (const each of this.#volumes) await this.#complete(each);
-    for (const key of this.#doubtful) await this.#abortAll(key, this.#signal);
+    for (const key of this.#doubtful) await this.#abortTwins(key);
     for (const each of this.#volumes) if (!each.proven) await this.#readBack(each);
     return this.#stored();
   }
@@ -204,6 +204,15 @@ class Upload {
       );
     } catch (error) {
       if (!(error instanceof KeyMissing)) throw error;
+    }
+  }
+
+  /** The artifact is whole. A store that lists no uploads, or not to this writer, as in AWS, ends them by its lifecycle. */
+  async #abortTwins(key: string): Promise<void> {
+    try {
+      await this.#abortAll(key, this.#signal);
+    } catch (error) {
+      if (!(error instanceof VaultRefused)) throw error;
     }
   }
 

@@ -235,9 +235,12 @@ async function namingKeys(
   const offered = identity ? await publicKeysOf(identity, processes) : [];
   const wanted = recipients.length > 0 ? `one of ${recipients.join(', ')}` : 'a key that `holdfast show` lists';
   const given = offered.length > 0 ? `; the one given is ${offered.map(fingerprintOf).join(', ')}` : '';
+  const isGpg = recipients.some((one) => one.startsWith('gpg:'));
   return new IdentityWrong(error.message, {
     cause: error.cause,
-    hint: `name the identity of ${wanted}${given}`,
+    hint: isGpg
+      ? `bring the secret key of ${wanted} into this user's GnuPG (gpg --import FILE), or say by GNUPGHOME where it is`
+      : `name the identity of ${wanted}${given}`,
   });
 }
 

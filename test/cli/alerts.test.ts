@@ -249,12 +249,12 @@ describe('holdfast check of alerts', () => {
     const mail = await startSmtp();
     mail.onConnection(() => ({ at: 'connect' }));
     try {
-      const began = Date.now();
+      const began = performance.now();
       const { code, lines } = await checked(
         `{ critical: [{ email: ops }, { webhook: "\${HOOK}" }, { slack: "http://127.0.0.1:9/x" }], smtp: { url: "smtp://127.0.0.1:${mail.port}" } }`,
       );
       assert.equal(code, 1);
-      assert.ok(Date.now() - began < 10_000);
+      assert.ok(performance.now() - began < 30_000);
       assert.deepEqual(
         lines.filter((line) => line.startsWith('WRONG')),
         [

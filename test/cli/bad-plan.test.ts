@@ -87,6 +87,12 @@ describe('a plan that is wrong, by the command line', () => {
         ['app', 'ok', null],
       ],
     );
+    const line =
+      readFileSync(small.place.path('holdfast.yaml'), 'utf8')
+        .split('\n')
+        .findIndex((one) => one.includes('a-code')) + 1;
+    assert.match(ran.json().error?.at ?? '', new RegExp(`holdfast\\.yaml:${line}:\\d+$`));
+    assert.equal(runsOf(ran)[0]?.error?.at, ran.json().error?.at);
     small.plan();
   });
 

@@ -9,6 +9,7 @@ import type { Place, Ran } from '#test/cli/holdfast';
 import { filesBelow, good, ledgerOf, refused, runsOf, SCHEDULE, type SmallPlan, smallPlan } from '#test/cli/small-plan';
 import { type PostgresServer, startPostgres } from '#test/servers/postgres';
 import { type RedisServer, startRedis } from '#test/servers/redis';
+import { until } from '#test/until';
 
 /** Unlike any word, so that finding it anywhere means that it leaked. */
 const SECRET = 'Zq7-hunter2-wX9';
@@ -148,26 +149,31 @@ describe('a source that refuses, lies or dies, by the command line', () => {
   });
 
   test('I7: no secret is in argv of any child, in what is printed, in the vault or in the scratch directory', async () => {
-    const child = place.start(['backup', 'events', 'cache', '--debug']);
     const said: string[] = [];
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => said.push(String(chunk)));
-    const ended = new Promise<number | null>((done) => child.once('close', done));
-    let over = false;
-    void ended.then(() => {
-      over = true;
-    });
     const leaks: string[] = [];
     const programs = new Set<string>();
-    while (!over) {
-      for (const pid of childrenIn(place.directory)) {
-        if (commandOf(pid).includes(SECRET)) leaks.push(commandOf(pid));
-        programs.add(programOf(pid));
+    const wanted = ['pg_dump', 'psql', 'redis-cli'];
+    // One that lives for a few milliseconds may be missed.
+    for (let runs = 0; runs < 5 && wanted.some((program) => !programs.has(program)); runs++) {
+      const child = place.start(['backup', 'events', 'cache', '--debug']);
+      for (const stream of [child.stdout, child.stderr])
+        stream?.on('data', (chunk: Buffer) => said.push(String(chunk)));
+      let over = false;
+      const ended = once(child, 'close').then(([code]) => {
+        over = true;
+        return code as number | null;
+      });
+      while (!over) {
+        for (const pid of childrenIn(place.directory)) {
+          if (commandOf(pid).includes(SECRET)) leaks.push(commandOf(pid));
+          programs.add(programOf(pid));
+        }
+        await sleep(2);
       }
-      await sleep(2);
+      assert.equal(await ended, 0, said.join(''));
     }
-    assert.equal(await ended, 0, said.join(''));
     assert.deepEqual(leaks, []);
-    for (const program of ['pg_dump', 'psql', 'redis-cli'])
+    for (const program of wanted)
       assert.ok(programs.has(program), `${program} was seen running, so that its argv was looked at`);
     assert.doesNotMatch(said.join(''), new RegExp(SECRET));
     const inVault = filesBelow(place.path('vault')).filter(({ text }) => text.includes(SECRET));
@@ -184,7 +190,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     // A master that sends its snapshot slowly enough to die in the middle of it.
     await redis.cli(['CONFIG', 'SET', 'rdb-key-save-delay', '100']);
     const running = place.run('backup', 'cache', '--json');
-    await until(async () => /rdb_bgsave_in_progress:1/.test(await redis.cli(['INFO', 'persistence'])));
+    await until(async () => /rdb_bgsave_in_progress:1/.test(await redis.cli(['INFO', 'persistence'])), 'the dump');
     await sleep(150);
     redis.kill('SIGKILL');
     const ran = await running;
@@ -207,7 +213,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     );
     const before = readdirSync(folder);
     const running = place.run('backup', 'events', '--json');
-    await until(async () => childrenIn(place.directory).some((pid) => programOf(pid) === 'pg_dump'));
+    await until(() => childrenIn(place.directory).some((pid) => programOf(pid) === 'pg_dump'), 'the dump');
     await sleep(100);
     await postgres.crash();
     const ran = await running;
@@ -245,9 +251,4 @@ describe('a source that refuses, lies or dies, by the command line', () => {
 
 function listed(ran: Ran): string[] {
   return (ran.json().result as { backups: { id: string }[] }).backups.map((one) => one.id);
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 20_000; !(await condition()); await sleep(10))
-    assert.ok(Date.now() < end, 'it never came to that');
 }

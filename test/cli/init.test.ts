@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -12,6 +12,7 @@ import { loadPlan } from '#core/plan-load';
 import { machineClock } from '#host/clock';
 import { createProcesses } from '#host/processes';
 import { buildExample, EXAMPLES } from '#test/cli/init-examples';
+import { addAged } from '#test/jobs/aged-vault';
 import { openVaultUrl } from '#vault/open';
 
 let root: string;
@@ -233,6 +234,33 @@ describe('init --from', () => {
     assert.equal(result.name, 'origin');
     assert.match(result.notes.join(), /DATABASE_URL/);
     assert.match(result.next.join(), /holdfast\.key/);
+  });
+
+  test('of a vault that was copied, the plan of the newest backup is brought back, whatever the times of its files say', async () => {
+    const [used, newerFile] = [await aPlan('used by the newest backup'), await aPlan('gone back from')];
+    const vault = await vaultWithPlans(newerFile, used);
+    const disk = hostAt('/').openVault(vault);
+    const of = (text: string) => ({ name: 'aged', sha256: sha256Hex(text) });
+    await addAged(disk, 'dev', { at: '2026-11-20T02:00:00Z', tier: 'daily', keep: null, plan: of(newerFile) });
+    const { id } = await addAged(disk, 'dev', {
+      at: '2026-11-21T02:00:00Z',
+      tier: 'daily',
+      keep: null,
+      plan: of(used),
+    });
+    const target = await place('fresh-machine');
+    const result = await initAt(target, hostAt(target), { from: vault });
+    assert.equal(await readFile(join(target, 'holdfast.yaml'), 'utf8'), used);
+    assert.equal(result.sources[0]?.why, `in the plan of dev ${id}`);
+
+    const moved = join(await place('elsewhere'), 'vault');
+    await cp(vault, moved, { recursive: true });
+    await rm(join(moved, 'vault.json'));
+    const again = await place('second-machine');
+    const { name, notes } = await initAt(again, hostAt(again), { from: moved });
+    assert.equal(name, 'origin');
+    assert.match(notes.join('\n'), /no vault\.json in .*; backups are there, and are read without it/);
+    assert.ok(notes.some((note) => note.startsWith(`this vault was read from ${moved}, and the plan has local in /`)));
   });
 
   test('I14: a directory that is no vault is "not mounted or not a vault", never "no plans"', async () => {

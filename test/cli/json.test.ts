@@ -103,6 +103,18 @@ const results = {
       }),
     ),
   }),
+  retain: z.object({
+    decisions: z
+      .array(
+        z.object({
+          source: z.string(),
+          id,
+          action: z.enum(['keep', 'remove', 'hold']),
+          reasons: z.array(z.string().min(1)).min(1),
+        }),
+      )
+      .min(1),
+  }),
   keygen: z.object({ file: z.string(), publicKey: z.string().startsWith('age1') }),
   ledger: z.object({
     entries: z.array(z.object({ seq: z.int().min(1), at: time, event: z.string(), id: id.nullable() })),
@@ -142,6 +154,8 @@ describe('--json', () => {
     ['prove', 'prove', ['prove', 'app', '--stored']],
     ['restore', 'restore', ['restore', 'app', '--to', './out']],
     ['restore', 'restore', ['restore', 'app', '--to', './dry', '--dry-run']],
+    ['retain', 'retain', ['retain', '--dry-run']],
+    ['retain', 'retain', ['retain']],
     ['status', 'status', ['status']],
     ['status', 'status', []],
     ['ledger', 'ledger', ['ledger', 'app']],

@@ -25,6 +25,7 @@ interface RestoreJson {
   readonly steps?: readonly string[];
   readonly bytes?: number;
   readonly expectedSeconds?: number | null;
+  readonly refusals?: readonly { readonly code: string; readonly message: string; readonly hint: string | null }[];
 }
 
 describe('restore, by the command line', () => {
@@ -155,6 +156,61 @@ describe('restore, by the command line', () => {
     const text = await good(place.run('restore', 'app', '--to', './dry', '--dry-run'));
     assert.match(text.stdout, /would restore app/);
     assert.match(text.stdout, /about \d+\.\ds, as its last proof took/);
+  });
+
+  test('--dry-run says what would be refused as things are: a filled target, one out of reach, a missing key', async () => {
+    const filled = await freshDatabase(postgres);
+    await postgres.sql(filled, 'create table mine as select 42 as n');
+    place.write('in-the-way.db', 'mine');
+    mkdirSync(place.path('way'));
+    place.write('way/mine', 'mine');
+    await empty.cli(['SET', 'mine', '42']);
+    const rows: [source: string, target: string, code: string][] = [
+      ['events', postgres.url(filled), 'target-not-empty'],
+      ['events', 'postgres://u@127.0.0.1:1/x', 'target-unusable'],
+      ['cache', `redis://127.0.0.1:${empty.port}`, 'target-not-empty'],
+      ['cache', 'redis://127.0.0.1:1', 'target-unusable'],
+      ['app', './in-the-way.db', 'target-not-empty'],
+      ['tree', './way', 'target-not-empty'],
+      ['tree', './in-the-way.db/x', 'target-unusable'],
+    ];
+    for (const [source, target, code] of rows) {
+      place.environment['TARGET'] = target;
+      const { refusals } = await restored(source, '--to', 'env:TARGET', '--dry-run');
+      assert.deepEqual(
+        refusals?.map((one) => one.code),
+        [code],
+        target,
+      );
+      assert.ok(refusals?.[0]?.hint, target);
+    }
+    assert.equal((await empty.cli(['GET', 'mine'])).trim(), '42');
+    await empty.cli(['FLUSHALL']);
+    const free = [postgres.url('not_yet'), `redis://127.0.0.1:${empty.port}`, './free.db', './free'];
+    for (const [index, source] of ['events', 'cache', 'app', 'tree'].entries()) {
+      place.environment['TARGET'] = free[index] as string;
+      assert.deepEqual((await restored(source, '--to', 'env:TARGET', '--dry-run')).refusals, [], source);
+    }
+    assert.equal(await postgres.sql('postgres', `select count(*) from pg_database where datname = 'not_yet'`), '0');
+    const { refusals } = await restored('app', '--to', './free.db', '--identity', 'nowhere.key', '--dry-run');
+    assert.deepEqual(
+      refusals?.map(({ code }) => code),
+      ['keys-missing'],
+    );
+    const said = await good(place.run('restore', 'app', '--to', './in-the-way.db', '--dry-run'));
+    assert.match(said.stdout, /^as things are it would be refused: .*in-the-way\.db is there already\n {2}hint: /m);
+    assert.ok(!existsSync(place.path('free')) && !existsSync(place.path('free.db')));
+  });
+
+  test('a target where nothing can be made, as below /proc, is refused at once by every engine', {
+    timeout: 60_000,
+  }, async () => {
+    for (const [source, target] of [
+      ['cache', '/proc/holdfast/cache'],
+      ['app', '/proc/holdfast/app.db'],
+      ['tree', '/proc/holdfast/tree'],
+    ] as const)
+      await refused(place, ['restore', source, '--to', target], 1, /\/proc\/holdfast.*: ENOENT/);
   });
 
   test('peers 3B (Barman BAR-787), I11: a target that is not empty is refused by every engine, and stays as it was', async () => {

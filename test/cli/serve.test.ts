@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { morningZone } from '#test/cli/morning';
 import { edit, good, ledgerOf, refused, type SmallPlan, smallPlan } from '#test/cli/small-plan';
 import { until } from '#test/until';
 
@@ -25,6 +26,7 @@ describe('holdfast serve', () => {
     const small = await smallPlan(environment);
     open.push(small);
     small.plan({
+      timezone: morningZone(),
       sources: ['app: { sqlite: { file: app.db }, schedule: [{ cron: "0 2 * * *", tier: daily, to: [here] }] }'],
     });
     edit(small.place.path('holdfast.yaml'), (text) => `${text}${more}\n`);
@@ -117,10 +119,11 @@ describe('holdfast serve', () => {
   });
 
   test('an address that cannot be had is an error at the start', async () => {
-    const small = await behind('serve: { listen: "here" }');
-    await refused(small.place, ['serve'], 2, /serve\.listen: got "here", want HOST:PORT/);
-    edit(small.place.path('holdfast.yaml'), (text) => text.replace('"here"', '"192.0.2.1:80"'));
+    const small = await behind('serve: { listen: "192.0.2.1:80" }');
     await refused(small.place, ['serve'], 2, /serve\.listen: cannot listen on 192\.0\.2\.1:80/);
+    edit(small.place.path('holdfast.yaml'), (text) => text.replace('"192.0.2.1:80"', '"here"'));
+    for (const command of ['serve', 'check'])
+      await refused(small.place, [command], 2, /holdfast\.yaml:\d+:18 serve\.listen: got "here", want HOST:PORT/);
   });
 });
 

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { Manifest } from '#core/manifest';
+import type { BriefError } from '#jobs/backup-run';
 import { Place, type Ran } from '#test/cli/holdfast';
 
 /** A place with a key, a SQLite database and a tree: what most mishaps need to happen to. */
@@ -16,6 +17,8 @@ export interface SmallPlan {
 
 export interface PlanParts {
   readonly name?: string;
+  /** UTC unless told. */
+  readonly timezone?: string;
   readonly encryption?: string;
   /** Flow YAML of the `vaults` map. */
   readonly vaults?: string;
@@ -39,7 +42,7 @@ export async function smallPlan(environment: Record<string, string> = {}): Promi
     place.write(
       'holdfast.yaml',
       `version: 1
-name: ${parts.name ?? 'small'}
+name: ${parts.name ?? 'small'}${parts.timezone === undefined ? '' : `\ntimezone: ${parts.timezone}`}
 encryption: ${parts.encryption ?? `{ recipients: [${recipient}], identity: { file: holdfast.key } }`}
 vaults: ${parts.vaults ?? '{ here: { disk: ./vault } }'}
 tiers: ${parts.tiers ?? '{ daily: { keep: 30d } }'}
@@ -105,7 +108,7 @@ export interface RunJson {
   readonly status: string;
   readonly proof: string;
   readonly vaults: readonly string[];
-  readonly error: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
+  readonly error: BriefError | null;
 }
 
 export function runsOf(ran: Ran): readonly RunJson[] {

@@ -2,70 +2,53 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { build, type Metafile } from 'esbuild';
-import { ALIASES, BUNDLING, entryOf, ROOT } from '#cloud/function-bundle';
-import { type HostName, SETTINGS } from '#core/settings';
+import { bundleFunctions, FUNCTIONS } from '#cloud/function-bundle';
 
 const LARGEST_BYTES = 768 * 1024;
 const LONGEST_IMPORT_MILLISECONDS = 200;
 /** Of the processor's time, as this machine may have other things to do; the best of so many. */
 const IMPORTS = 5;
-
-const HOSTS = (Object.keys(SETTINGS) as HostName[]).filter((host) => host !== 'worker');
+/** What `WORK` takes on the machine for which that holds. A slower one may take longer. */
+const WORK_MILLISECONDS = 45;
 
 describe('function bundles', () => {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bundles-'));
-  const inputs = new Map<string, Metafile['inputs']>();
+  let slowness = 1;
+  const inputs = new Map<string, readonly string[]>();
   after(() => rmSync(directory, { recursive: true, force: true }));
 
-  before(async () => {
-    for (const host of HOSTS) {
+  before(() => {
+    writeFileSync(join(directory, 'work.mjs'), WORK);
+    slowness = Math.max(1, Math.min(...timesOf(join(directory, 'work.mjs'))) / WORK_MILLISECONDS);
+    const { outputFiles, metafile } = bundleFunctions();
+    for (const host of FUNCTIONS) {
       mkdirSync(join(directory, host));
-      const { metafile } = await build({
-        entryPoints: [entryOf(host)],
-        outfile: join(directory, host, 'index.mjs'),
-        bundle: true,
-        platform: 'node',
-        format: BUNDLING.format,
-        target: BUNDLING.target,
-        minify: BUNDLING.minify,
-        mainFields: [...BUNDLING.mainFields],
-        banner: { js: BUNDLING.banner },
-        alias: { ...ALIASES },
-        absWorkingDir: ROOT,
-        metafile: true,
-        logLevel: 'error',
-      });
-      const [output] = Object.values(metafile.outputs);
-      const used = new Set(Object.keys(output?.inputs ?? {}));
-      inputs.set(host, Object.fromEntries(Object.entries(metafile.inputs).filter(([file]) => used.has(file))));
+      const bundled = outputFiles.find(({ path }) => path.endsWith(`/${host}/index.mjs`));
+      writeFileSync(join(directory, host, 'index.mjs'), bundled?.contents ?? '');
+      const [, output] = Object.entries(metafile.outputs).find(([path]) => path.endsWith(`/${host}/index.mjs`)) ?? [];
+      inputs.set(host, Object.keys(output?.inputs ?? {}));
       writeFileSync(join(directory, host, 'import.mjs'), MEASURE);
     }
   });
 
-  for (const host of HOSTS) {
+  for (const host of FUNCTIONS) {
     test(`${host}: at most 768 KiB`, () => {
       const { size } = statSync(join(directory, host, 'index.mjs'));
       assert.ok(size <= LARGEST_BYTES, `${Math.ceil(size / 1024)} KiB`);
     });
 
     test(`${host}: loads with nothing but its own file and an empty environment, in 200 ms`, () => {
-      const times = Array.from({ length: IMPORTS }, () => {
-        const ended = spawnSync(process.execPath, ['import.mjs'], {
-          cwd: join(directory, host),
-          encoding: 'utf8',
-          env: { PATH: '/usr/bin:/bin' },
-        });
-        assert.equal(ended.status, 0, ended.stderr);
-        return Number(ended.stdout);
-      });
-      assert.ok(Math.min(...times) <= LONGEST_IMPORT_MILLISECONDS, `${times.join(', ')} ms`);
+      const milliseconds = Math.min(...timesOf(join(directory, host, 'import.mjs')));
+      assert.ok(
+        milliseconds <= LONGEST_IMPORT_MILLISECONDS * slowness,
+        `${milliseconds} ms, ${slowness} times as slow`,
+      );
     });
 
     test(`${host}: brings no engine, no command line and no child process along`, () => {
-      const foreign = Object.keys(inputs.get(host) ?? {}).filter((file) =>
+      const foreign = (inputs.get(host) ?? []).filter((file) =>
         [
           /^lib\/(cli|cloud)\//,
           /^node_modules\/(commander|yaml|nodemailer|aws-cdk)/,
@@ -78,6 +61,26 @@ describe('function bundles', () => {
     });
   }
 });
+
+/** Milliseconds, as the script itself tells them. */
+function timesOf(script: string): number[] {
+  return Array.from({ length: IMPORTS }, () => {
+    const options = { cwd: dirname(script), encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } } as const;
+    const ended = spawnSync(process.execPath, [script], options);
+    assert.equal(ended.status, 0, ended.stderr);
+    return Number(ended.stdout);
+  });
+}
+
+const WORK = `const before = process.cpuUsage();
+const { createHash } = await import('node:crypto');
+const hash = createHash('sha256');
+const words = Array.from({ length: 60_000 }, (_, index) => \`word \${(index * 7919) % 60_000}\`);
+hash.update(JSON.stringify(JSON.parse(JSON.stringify(words)).sort()));
+hash.digest();
+const { user, system } = process.cpuUsage(before);
+process.stdout.write(String(Math.round((user + system) / 1000)));
+`;
 
 const MEASURE = `const before = process.cpuUsage();
 const { handler } = await import('./index.mjs');

@@ -84,7 +84,7 @@ function letters(): readonly string[] {
 }
 
 /** A plan's alarms that ring by themselves: nobody of ours could say it. */
-const RINGING = ['watcher-silent', 'function-errors', 'dead-letters'];
+const RINGING = ['watcher-silent', 'function-errors-watch', 'dead-letters-send-alert'];
 
 async function ring(): Promise<void> {
   for (const alarm of loop.deployment.alarms) await loop.carriers.ring(alarm, 'ALARM', loop.now());

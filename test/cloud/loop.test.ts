@@ -3,7 +3,6 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeF
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { clientToken, type JobDocument } from '#core/job';
 import type { LedgerEntry } from '#core/ledger';
 import { BUNDLED_PLAN } from '#core/settings';
@@ -18,6 +17,7 @@ import { AwsError } from '#test/servers/aws-stand-in';
 import type { RunTaskInput, StoodTask } from '#test/servers/ecs-stand-in';
 import { type PostgresServer, startPostgres } from '#test/servers/postgres';
 import { type RedisServer, startRedis } from '#test/servers/redis';
+import { until } from '#test/until';
 
 const PASSWORD = 'cache-pass-93';
 const key = newKey();
@@ -381,7 +381,7 @@ describe('the loop: functions, tasks and their events, from a schedule to a proo
     // It hangs.
     loop.onSays((worker) => worker.signal('SIGSTOP'));
     await loop.schedule('cache', AT);
-    await until(() => loop.runningWorkers().length === 1);
+    await until(() => loop.runningWorkers().length === 1, 'the task');
     await loop.lambda.settled();
     loop.setClock('2026-11-22T09:55:00Z');
     await loop.invoke('watch', {});
@@ -460,14 +460,6 @@ function documentOf({ overrides }: RunTaskInput): JobDocument {
 
 function killWorkers(): void {
   for (const worker of loop.runningWorkers()) worker.signal('SIGKILL');
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1200; tries++) {
-    if (holds()) return;
-    await sleep(50);
-  }
-  assert.fail('it did not come to pass within a minute');
 }
 
 /** The asset of start-job as another deployment would make it: one comment more in the plan. */

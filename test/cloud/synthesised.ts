@@ -56,7 +56,8 @@ export function synthesise(planFile: string, context: Readonly<Record<string, st
         AWS_EC2_METADATA_DISABLED: 'true',
         CDK_DISABLE_VERSION_CHECK: '1',
         CI: 'true',
-        NODE_DISABLE_COMPILE_CACHE: '1',
+        // The CDK turns it on in any case, and would leave it in the temporary directory.
+        NODE_COMPILE_CACHE: join(ROOT, 'node_modules/.cache/holdfast'),
       },
       maxBuffer: 64 * 1024 * 1024,
     },

@@ -379,6 +379,34 @@ export function engineContract(title: string, kit: EngineKit): void {
       });
     });
 
+    test('I11: a look at a target says what a restore would refuse, and changes nothing', async () => {
+      const source = await kit.source();
+      const expected = await kit.contents(kit.placeOf(source));
+      await withBackup(source, async (stored, run) => {
+        const look = async (target: string, overwrite: boolean): Promise<void> =>
+          kit.engine.lookAtTarget(
+            stored.backup(run, { through: 'child' }),
+            { target, only: [], overwrite },
+            source,
+            run,
+          );
+        const filled = await kit.filledTarget();
+        const before = await kit.contents(filled);
+        await assert.rejects(look(filled, false), (error) => {
+          withCode('target-not-empty')(error);
+          assert.ok((error as HoldfastError).hint, 'no hint');
+          return true;
+        });
+        await look(filled, true);
+        assert.equal(await kit.contents(filled), before);
+        const empty = await kit.emptyTarget();
+        await look(empty, false);
+        assert.deepEqual(await leftIn(run.scratch), []);
+        assert.equal((await restoreInto(stored, source, run, empty)).verified, true);
+        assert.equal(await kit.contents(place(empty, source)), expected);
+      });
+    });
+
     test('I11: with overwrite a filled target becomes equal to the source', async () => {
       const source = await kit.source();
       const expected = await kit.contents(kit.placeOf(source));

@@ -38,7 +38,7 @@ export function livingProcesses(path: string): readonly SeenProcess[] {
 export async function newProcesses(
   path: string,
   before: readonly SeenProcess[],
-  patience = 3000,
+  patience = 15_000,
 ): Promise<readonly SeenProcess[]> {
   const known = new Set(before.map(({ pid }) => pid));
   for (const end = Date.now() + patience; ; await wait(25)) {

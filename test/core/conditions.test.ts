@@ -40,6 +40,7 @@ function facts(more: Partial<SourceFacts> = {}): SourceFacts {
     disproven: [],
     invalid: [],
     anomalies: [],
+    stampedAhead: [],
     copies: [],
     missed: [],
     running: null,

@@ -37,7 +37,7 @@ describe('a job document', () => {
         assert.deepEqual(readJob(text), document);
         const read = planOfJob(document);
         assert.equal(read.sha256, plan.sha256);
-        assert.deepEqual(read.plan.sources, { [source]: plan.plan.sources[source] });
+        assert.deepEqual(Object.entries(read.plan.sources), [[source, plan.plan.sources[source]]]);
         assert.deepEqual(read.plan.encryption, plan.plan.encryption);
       });
 

@@ -7,6 +7,7 @@ import {
   manifestKey,
   newBackupId,
   readManifest,
+  sha256Hex,
   signManifest,
   type UnsignedManifest,
 } from '#core/manifest';
@@ -83,6 +84,21 @@ describe('manifest v1', () => {
       const edited = { ...manifest, ...edit };
       assert.throws(() => readManifest(JSON.stringify(edited), manifestKey(edited)), /own hash|another/);
     }
+  });
+
+  test('one that a newer Holdfast signed with a key of its own is refused, and not called edited', () => {
+    const hintOf = (json: object): string => {
+      try {
+        readManifest(JSON.stringify(json), key);
+      } catch (error) {
+        assert.ok(error instanceof RecordInvalid);
+        return error.hint ?? '';
+      }
+      return assert.fail('was read');
+    };
+    const { sha256: _own, ...rest } = { ...manifest, extra: true };
+    assert.match(hintOf({ ...rest, sha256: sha256Hex(canonicalJson(rest)) }), /^nobody edited it: a newer Holdfast/);
+    assert.match(hintOf({ ...manifest, extra: true }), /^it was edited or damaged/);
   });
 
   test('a manifest of a newer format says so, and a foreign key in it is refused', () => {

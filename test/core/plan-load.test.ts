@@ -134,7 +134,8 @@ describe('what is not a plan', () => {
     );
     const started = performance.now();
     assert.match(refusal(`l0: &l0 [x]\n${levels.join('\n')}\n`).message, /aliases that unfold without end/);
-    assert.ok(performance.now() - started < 2000);
+    // Unfolded, they would take hours and all memory.
+    assert.ok(performance.now() - started < 30_000);
   });
 
   test('a text that is nested too deep, or too long, is refused', () => {

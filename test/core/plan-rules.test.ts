@@ -401,7 +401,12 @@ const cases: readonly [title: string, parts: Parts, ...expected: RegExp[]][] = [
       schedule: '[{ every: 1d, tier: daily, to: [cloud] }]',
       more: 'runs: cloud',
     },
-    /sources\.db\.runs: got cloud, beside a key file/,
+    /sources\.db\.runs: got cloud, beside a key file \(encryption\.identity\.file\), want identity: \{ env: NAME \}/,
+  ],
+  [
+    'a place to serve at that is none',
+    { top: 'serve: { listen: nowhere }' },
+    /3:18 serve\.listen: got "nowhere", want HOST:PORT/,
   ],
   [
     'files in the cloud',

@@ -3,20 +3,22 @@ import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { NotThereYet } from '#core/errors';
 import type { Plan } from '#core/plan';
-import { loadPlan } from '#core/plan-load';
+import { type LoadedPlan, loadPlan } from '#core/plan-load';
 import { pathText } from '#core/plan-problem';
 import { assertSupported, support } from '#core/plan-support';
 
 const design = readFileSync(new URL('./fixtures/design.yaml', import.meta.url), 'utf8');
-const { plan } = loadPlan(design, 'holdfast.yaml');
+const loaded = loadPlan(design, 'holdfast.yaml');
+const { plan } = loaded;
 
-function changed(from: string, to: string): Plan {
+function reloaded(from: string, to: string): LoadedPlan {
   assert.ok(design.includes(from), from);
-  return loadPlan(design.replace(from, to), 'holdfast.yaml').plan;
+  return loadPlan(design.replace(from, to), 'holdfast.yaml');
 }
+const changed = (from: string, to: string): Plan => reloaded(from, to).plan;
 const TABLES = ', tables: [events, witnesses, halt_state, key_registry]';
-const physical = changed(TABLES, ', mode: physical, wal: { via: stream }');
-const rds = changed('git: { repository: /srv/app.git }', 'rds: { instance: main }');
+const physical = reloaded(TABLES, ', mode: physical, wal: { via: stream }');
+const rds = reloaded('git: { repository: /srv/app.git }', 'rds: { instance: main }');
 function keysOf(which: Plan, source: string | null, command: string): { refusals: string[]; warnings: string[] } {
   const { refusals, warnings } = support(which, source, command);
   return { refusals: refusals.map(({ path }) => pathText(path)), warnings: warnings.map(({ path }) => pathText(path)) };
@@ -24,9 +26,9 @@ function keysOf(which: Plan, source: string | null, command: string): { refusals
 
 describe('what a plan may say and this version does not do yet', () => {
   test('where nothing of the promise can be kept the source is refused with exit 2; its neighbours are not', () => {
-    const rows: [Plan, source: string, key: string, what: string][] = [
+    const rows: [LoadedPlan, source: string, key: string, what: string][] = [
       [physical, 'events', 'sources.events.postgres.mode', 'mode: physical'],
-      [plan, 'code', 'sources.code.git', 'the engine git'],
+      [loaded, 'code', 'sources.code.git', 'the engine git'],
       [rds, 'code', 'sources.code.rds', 'the engine rds'],
     ];
     for (const [which, source, key, what] of rows) {
@@ -36,7 +38,8 @@ describe('what a plan may say and this version does not do yet', () => {
           (thrown) => {
             assert.ok(thrown instanceof NotThereYet);
             assert.equal(thrown.exit, 2);
-            assert.equal(thrown.at, key);
+            assert.equal(thrown.at, which.at(key.split('.')));
+            assert.match(thrown.at, /^holdfast\.yaml:\d+:\d+$/);
             assert.equal(thrown.source, source);
             assert.ok(thrown.hint);
             assert.equal(thrown.message, `${key}: ${what} is accepted but not there yet in this version`);
@@ -77,7 +80,7 @@ describe('what a plan may say and this version does not do yet', () => {
   });
 
   test('an identity in Secrets Manager is refused by what needs it, not by a backup', () => {
-    const secret = changed('{ file: ./holdfast.key }', '{ secret: "arn:aws:secretsmanager:x" }');
+    const secret = reloaded('{ file: ./holdfast.key }', '{ secret: "arn:aws:secretsmanager:x" }');
     assert.throws(() => assertSupported(secret, 'cache', 'prove'), /identity: \{ secret: ARN \} is accepted but not/);
     assert.throws(() => assertSupported(secret, null, 'restore'), NotThereYet);
     assert.doesNotThrow(() => assertSupported(secret, 'cache', 'backup'));

@@ -25,6 +25,7 @@ export function stored(at: string | Date, change: Partial<StoredBackup> = {}): S
     scheduledAt: snapshotAt,
     expires: new Date(snapshotAt.getTime() + 30 * DAY),
     proof: 'proven',
+    lease: 1,
     engine: 'postgres',
     identity: { system: '7000', database: 'app' },
     measures: { rows: 1000, bytes: 1_000_000 },

@@ -76,6 +76,7 @@ function backupOf(run: YearRun, year: Year, plan: Plan): StoredBackup {
     measures: { bytes: 200_000 },
     point: null,
     proof: year.proofAt(run.at),
+    lease: 1,
     snapshotAt: run.at,
     scheduledAt: run.at,
     expires: tier ? expiresAt(tier, run.at) : null,

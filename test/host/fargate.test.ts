@@ -116,6 +116,8 @@ describe('RunTask', () => {
     ],
     ['ThrottlingException', 'Rate exceeded', /tried again/],
     ['ClientException', 'TaskDefinition not found.', /different versions/],
+    ['ClientException', 'Capacity is unavailable at this time. Please try again later.', /has no room/],
+    ['ClientException', 'The requested CPU configuration is above your limit', /limit of the account/],
   ] as const)
     test(`${name} keeps its name and words, and says what to do`, async () => {
       ecs.on(RunTaskCommand).rejects(awsError(name, said));

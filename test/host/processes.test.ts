@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Cancelled, CommandFailed, ToolMissing } from '#core/errors';
 import { createProcesses, processStart } from '#host/processes';
+import { until } from '#test/until';
 
 const CALM = new AbortController().signal;
 
@@ -147,6 +148,34 @@ describe('a run and its children', () => {
     await service.ended;
     assert.deepEqual(await readdir(join(scratch, 'pids')), []);
     assert.throws(() => processes.pipe([{ program: 'true', args: [] }]), Cancelled);
+  });
+
+  test('what a child has started itself holds nobody up once the run is stopped, or its time is over', {
+    timeout: 30_000,
+  }, async () => {
+    const controller = new AbortController();
+    const processes = createProcesses(process.env, controller.signal, scratch);
+    const grandchild = join(scratch, 'grandchild');
+    const pids = (): string[] => readFileSync(grandchild, 'utf8').trim().split('\n');
+    // One that waits for what it has started, and one that has left it behind; both hand their pipes on.
+    const scripts = ['sleep 600 & echo $! >> "$0"; wait', 'sleep 600 & echo $! >> "$0"'];
+    const commands = scripts.map((script) => ({ program: 'sh', args: ['-c', script, grandchild] }));
+    const [waiting, leaving] = commands as [(typeof commands)[number], (typeof commands)[number]];
+    try {
+      const timed = processes.run(leaving, { timeout: 300 });
+      const service = processes.start(waiting);
+      const running = commands.map((command) => processes.run(command));
+      const pipelines = commands.map((command) => processes.pipe([command, { program: 'cat', args: [] }]));
+      await until(() => existsSync(grandchild) && pids().length === 6, 'the grandchildren');
+      assert.equal((await timed).code, 0);
+      controller.abort(new Error('deadline'));
+      const ends = await Promise.allSettled([...running, ...pipelines.map(({ done }) => done)]);
+      assert.ok(ends[0]?.status === 'rejected' && ends[0].reason instanceof Cancelled);
+      assert.ok(ends[2]?.status === 'rejected' && ends[2].reason instanceof Cancelled);
+      await service.ended;
+    } finally {
+      for (const pid of pids()) process.kill(Number(pid), 'SIGKILL');
+    }
   });
 
   test('I7: children get a small environment, not this process’s', async () => {

@@ -19,6 +19,7 @@ export interface Aged {
   readonly rows?: number;
   readonly identity?: Manifest['identity'];
   readonly point?: string;
+  readonly plan?: Manifest['plan'];
   /** Four hex digits at the end of its id. */
   readonly suffix?: string;
   /** Bytes stored, when it matters how many. */
@@ -63,7 +64,7 @@ export function agedManifest(source: string, aged: Aged): Manifest {
   const bytes = bodyOf(aged);
   return signManifest({
     format: 1,
-    plan: { name: 'aged', sha256: sha256Hex('aged') },
+    plan: aged.plan ?? { name: 'aged', sha256: sha256Hex('aged') },
     source,
     engine: 'sqlite',
     identity: aged.identity ?? { path: '/srv/app.db' },

@@ -74,6 +74,11 @@ export class FastTime {
     };
   }
 
+  /** As somebody sets a clock. */
+  set(to: Date): void {
+    this.#jump(to);
+  }
+
   #jump(to: Date): void {
     this.#now = to;
     this.#since = performance.now();

@@ -7,6 +7,7 @@ import { CLOUD_PLAN } from '#test/cloud/cloud-plan';
 import { openRun, type TestRun } from '#test/contracts/run-context';
 import { telling } from '#test/notify/tellings';
 import { type HttpSink, startHttpSink } from '#test/servers/http-sink';
+import { startSns } from '#test/servers/sns';
 
 describe('what came through a topic', () => {
   let sink: HttpSink;
@@ -68,5 +69,31 @@ describe('what came through a topic', () => {
       sink.received.map(({ path }) => path),
       ['/both', '/low'],
     );
+  });
+
+  test('goes to a topic of somebody else’s too, as it would from a machine', async () => {
+    const server = await startSns();
+    const saved = { ...process.env };
+    Object.assign(process.env, {
+      AWS_ENDPOINT_URL_SNS: server.endpoint,
+      AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'secret-of-the-test',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    });
+    try {
+      const plan = planOf(
+        `{ high: [{ email: ops@example.com }, { sns: "arn:aws:sns:eu-west-1:444455556666:pager" }] }`,
+      );
+      const deliveries = await passOn(telling(), 'high', plan, run.run, new Set());
+      assert.deepEqual(deliveries, [{ channel: 'sns pager', ok: true, error: null }]);
+      assert.deepEqual(
+        server.published.map(({ topic }) => topic),
+        ['arn:aws:sns:eu-west-1:444455556666:pager'],
+      );
+    } finally {
+      for (const name of Object.keys(process.env)) if (!(name in saved)) delete process.env[name];
+      Object.assign(process.env, saved);
+      await server.stop();
+    }
   });
 });

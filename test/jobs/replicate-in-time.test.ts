@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CloudFailed, VaultUnreachable } from '#core/errors';
 import type { StartPayload } from '#core/job';
+import type { Archived } from '#core/ports';
 import { type InTime, replicateInTime, SURE_BYTES_PER_SECOND } from '#jobs/replicate-in-time';
 import { addAged } from '#test/jobs/aged-vault';
 import { keepOf } from '#test/jobs/aged-world';
@@ -204,6 +205,33 @@ describe('a function that copies', () => {
       `events ${next} (200 KB) is not in space yet: a function has too little time to copy it from cloud; from a machine: holdfast replicate events --to space`,
     ]);
     assert.deepEqual([done.exit, done.error], [0, null]);
+  });
+
+  test('what lies in an archive class is no work for a task: it is said why it is missing, and asked for once it is thawed', async () => {
+    const copying = await Copying.open();
+    const old = await copying.add('events', 18, SURE + 1);
+    const young = await copying.add('events', 20, SURE);
+    let state: Archived['state'] = 'frozen';
+    const archived = async (prefix: string): Promise<Archived[]> =>
+      prefix.includes(old)
+        ? [{ key: `${prefix}snapshot.db.zst`, bytes: SURE + 1, class: 'deep-archive', state, until: new Date(0) }]
+        : [];
+    Object.assign(copying.world.vaultNamed('cloud'), { archive: { archived, thaw: assert.fail } });
+    const done = await copying.run();
+    assert.deepEqual([copying.asked, done.toTasks], [[], []]);
+    assert.deepEqual(copying.copied('events'), [young]);
+    assert.deepEqual([done.exit, done.error?.code], [3, 'thaw-needed']);
+    assert.match(done.error?.message ?? '', new RegExp(`^${old} is not copied to space: it lies in DEEP_ARCHIVE`));
+    assert.deepEqual(
+      done.copies.map(({ id, status, error }) => [id, status, error?.code ?? null]),
+      [
+        [young, 'copied', null],
+        [old, 'failed', 'thaw-needed'],
+      ],
+    );
+    state = 'thawed';
+    await copying.run();
+    assert.deepEqual(sources(copying.asked), [['replicate', 'events']]);
   });
 
   test('what left the plan has no task', async () => {

@@ -660,6 +660,21 @@ describe('where the store itself removes what is marked', () => {
     );
   });
 
+  test('what was given up lately is read out of the ledger once a night, not once more to act on it', async () => {
+    const { world } = await marking();
+    await world.add(50);
+    await world.add(0);
+    const reads: string[] = [];
+    world.vault().before = (operation, key) => void (operation === 'list' && reads.push(key));
+    const ran = await world.retain();
+    assert.deepEqual(
+      ran.decisions.map(({ done }) => done),
+      ['marked', null],
+    );
+    // What happened to the source, and what was given up of it.
+    assert.equal(reads.filter((key) => key === 'ledger/app/').length, 2);
+  });
+
   test('until the store has done it, each run marks again and says nothing twice; nothing counts on what is marked', async () => {
     const { world, marks } = await marking();
     const over = await world.add(50);

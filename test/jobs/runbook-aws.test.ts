@@ -152,7 +152,7 @@ describe('RUNBOOK.md of a bucket that a deployment in AWS has made', () => {
     }
   });
 
-  test('a copy in another account is that account’s to open; of a bucket that was there before, no copy is promised', async () => {
+  test('a copy in another account is that account’s to open; of a bucket that was there before, its owner has to have set it up', async () => {
     const there = await pageOf(
       `{ cloud: { s3: many-backups, region: ${REGION}, replica: { region: eu-west-1, account: "999988887777" } } }`,
       [EVENTS],
@@ -165,7 +165,12 @@ describe('RUNBOOK.md of a bucket that a deployment in AWS has made', () => {
       `cloud: { region: ${REGION} }`,
     );
     assert.match(existing, /`many-restorer`/);
-    assert.doesNotMatch(existing, /many-backups-replica/);
+    assert.match(existing, /export BUCKET=many-backups-replica\n/);
+    assert.match(
+      existing,
+      /its owner has to have put the replication rule, and only what was stored since is there\. Then/,
+    );
+    assert.doesNotMatch(there, /its owner has to have put/);
   });
 
   test('two buckets: the role is told once, and each has a name of its own to correct', async () => {

@@ -73,6 +73,29 @@ describe('serve, in fast time', () => {
     );
   });
 
+  test('I10: a clock that was ahead and is set back stops nothing: runs and watches go on by the new time', async () => {
+    const calls: string[] = [];
+    const { here, time } = await serving('00:10', '09:45', [
+      { at: hour('00:20'), act: () => time.set(hour('07:55')) },
+      { at: hour('09:31'), act: () => time.set(hour('00:30')) },
+    ]);
+    const host = await here.open();
+    await here.run(host, {
+      watch: async () => {
+        calls.push(time.now().toISOString().slice(11, 16));
+      },
+    });
+    const runs = (await here.ledger('app')).map(brief).filter((line) => line.includes('backup'));
+    assert.deepEqual(runs, [
+      '07:55 backup catch-up',
+      '08:00 backup schedule',
+      '04:00 backup schedule',
+      '08:00 backup schedule',
+    ]);
+    const setBack = calls.findIndex((at, index) => at < (calls[index - 1] ?? ''));
+    assert.deepEqual(calls.slice(setBack, setBack + 2), ['00:35', '00:40']);
+  });
+
   test('retention runs when the plan says, in the plan’s zone', async () => {
     const calls: string[] = [];
     const { here, time } = await serving('00:30', '23:59', [], plan(SOURCES, 'timezone: Asia/Kathmandu\n'));

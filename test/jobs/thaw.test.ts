@@ -2,9 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { statusLines } from '#cli/status';
 import { loadPlan } from '#core/plan-load';
+import type { Archived, Notes } from '#core/ports';
 import { type Status, status } from '#jobs/status';
-import { addAged } from '#test/jobs/aged-vault';
+import { askForThaw, type Frozen, stateWords, thawOf } from '#jobs/thaw';
+import { addAged, agedManifest } from '#test/jobs/aged-vault';
 import { AgedWorld } from '#test/jobs/aged-world';
+import { MemoryVault } from '#test/vault/memory-vault';
 
 const NOW = '2026-11-21T12:00:00Z';
 
@@ -60,5 +63,38 @@ describe('a thaw counts in the RTO', () => {
       assert.deepEqual(ofRecovery(found), []);
       assert.equal(found.kpis[0]?.met, true);
     }
+  });
+});
+
+describe('what this machine remembers of a thaw', () => {
+  const frozen = (state: 'frozen' | 'thawing'): Frozen => {
+    const file: Archived = { key: 'backups/app/monthly/x/a', bytes: 1, class: 'archive', state, until: null };
+    const vault = Object.assign(new MemoryVault({ name: 'cloud' }), {
+      archive: { archived: async () => [file], thaw: async () => undefined },
+    });
+    const manifest = agedManifest('app', { at: '2026-01-01T02:00:00Z', tier: 'monthly', keep: null });
+    const of = (wanted: Archived['state']): Archived[] => (state === wanted ? [file] : []);
+    return { vault, manifest, class: 'archive', frozen: of('frozen'), thawing: of('thawing') };
+  };
+
+  test('it tells when the thaw it asked for is ready, and not of a later one, which another machine has asked for', async () => {
+    let noted: unknown = null;
+    const notes: Notes = {
+      read: async () => noted,
+      write: async (_name, value) => {
+        noted = structuredClone(value);
+      },
+    };
+    const asked = new Date(NOW);
+    const clock = { now: () => asked, sleep: async () => undefined };
+    const after = (days: number): Date => new Date(asked.getTime() + days * 86_400_000);
+    const first = await askForThaw(frozen('frozen'), 'standard', { clock, notes, warn: assert.fail });
+    assert.equal(first.readyAt, '2026-11-21T17:00:00.000Z');
+    const own = await thawOf(frozen('thawing'), notes, after(0.1));
+    assert.deepEqual([own.state, own.readyAt], ['under-way', first.readyAt]);
+    // The first one's copies were there for seven days, and are gone.
+    const theirs = await thawOf(frozen('thawing'), notes, after(8));
+    assert.deepEqual([theirs.state, theirs.askedAt, theirs.readyAt], ['under-way', null, null]);
+    assert.match(stateWords(theirs), /asked for elsewhere/);
   });
 });

@@ -11,6 +11,9 @@ import { messengerOf, surroundings, telling } from '#test/notify/tellings';
 import { type Certificates, makeCertificates } from '#test/servers/certificates';
 import { parseMail, type SmtpOptions, type SmtpSink, startSmtp } from '#test/servers/smtp';
 
+/** Of what must hold nobody up, on a machine that is slow. */
+const LONGEST_MILLISECONDS = 20_000;
+
 const PASSWORD = 'p@ss/w:rd#99%zz+=';
 const LOGIN = { user: 'alerts@example.com', password: PASSWORD };
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-mail-'));
@@ -187,11 +190,12 @@ describe('e-mail', () => {
   test('a server that hangs, hangs up or is not there holds nobody up', async () => {
     const sink = await started();
     const url = `smtp://127.0.0.1:${sink.port}`;
-    const pace = { attemptMs: 400, attempts: 2 };
-    const began = Date.now();
+    const began = performance.now();
     sink.onConnection(() => ({ at: 'connect' }));
-    const why = async (): Promise<string> => (await mailer(url, { pace }).tell(telling()))[0]?.error ?? '';
-    assert.match(await why(), /does not answer.*\(tried 2 times/);
+    const why = async (pace = {}): Promise<string> =>
+      (await mailer(url, { pace: { attempts: 2, ...pace } }).tell(telling()))[0]?.error ?? '';
+    const hurried = { attemptMs: 400 };
+    assert.match(await why(hurried), /does not answer.*\(tried 2 times/);
     sink.onConnection(() => ({ at: 'connect', cut: true }));
     assert.match(await why(), /broke the connection off|cannot be reached/);
     let cuts = 1;
@@ -199,11 +203,11 @@ describe('e-mail', () => {
     assert.equal(await why(), '', 'cut off after the text, the mail is sent again');
     assert.equal(sink.mails.length, 1);
     sink.onConnection(() => ({ at: 'data' }));
-    assert.match(await why(), /does not answer/);
+    assert.match(await why(hurried), /does not answer/);
     await sink.stop();
     running.length = 0;
     assert.match(await why(), /cannot be reached \(ECONNREFUSED\) \(tried 2 times/);
-    assert.ok(Date.now() - began < 5000);
+    assert.ok(performance.now() - began < LONGEST_MILLISECONDS);
   });
 
   test('what is no address is not sent to', async () => {

@@ -30,7 +30,7 @@ describe('the messenger', () => {
   test('what one channel cannot deliver keeps no other from it', async () => {
     sink.onRequest(({ path }) => (path === '/b' ? { status: 403 } : path === '/c' ? { hang: true } : null));
     const alerts = `{ high: [{ email: "nobody" }, ${hook('a')}, ${hook('b')}, ${hook('c')}, { slack: "\${NOT_SET}" }, ${hook('d')}] }`;
-    const deliveries = await messengerOf(alerts, { pace: { attemptMs: 200, attempts: 1 } }).tell(telling());
+    const deliveries = await messengerOf(alerts, { pace: { attemptMs: 3000, attempts: 1 } }).tell(telling());
     const host = sink.url.slice('http://'.length);
     assert.deepEqual(
       deliveries.map(({ channel, ok }) => [channel, ok]),

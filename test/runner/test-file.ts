@@ -35,7 +35,7 @@ export async function runTestFile(file: string, options: FileOptions): Promise<F
   const { dir } = options;
   const path = (name: string): string => join(dir, name);
   mkdirSync(dir, { recursive: true });
-  for (const name of ['tmp', 'state', 'scratch']) mkdirSync(path(name), { mode: 0o700 });
+  for (const name of ['tmp', 'state', 'scratch', 'home']) mkdirSync(path(name), { mode: 0o700 });
   // Servers that do not run as root come and go here too.
   chmodSync(dir, 0o711);
   chmodSync(path('tmp'), 0o1777);
@@ -51,7 +51,14 @@ export async function runTestFile(file: string, options: FileOptions): Promise<F
       file,
     ],
     {
-      env: { ...options.env, TMPDIR: path('tmp'), HOLDFAST_STATE: path('state'), HOLDFAST_SCRATCH: path('scratch') },
+      env: {
+        ...options.env,
+        TMPDIR: path('tmp'),
+        HOLDFAST_STATE: path('state'),
+        HOLDFAST_SCRATCH: path('scratch'),
+        // What its owner keeps there (.aws, .curlrc, .gnupg, .pgpass, .psqlrc) is nothing that a test may stand on.
+        HOME: path('home'),
+      },
       stdio: ['ignore', output, output],
       // A group of its own, so that a file that hangs can be ended with all that it started.
       detached: true,

@@ -51,7 +51,9 @@ export async function startPostgres(dir: string, options: PostgresOptions = {}):
   const owner: { uid?: number; gid?: number } = process.getuid?.() === 0 ? await ids('postgres') : {};
   if (owner.uid !== undefined && owner.gid !== undefined) await chown(home, owner.uid, owner.gid);
   const data = join(home, 'data');
-  await writeFile(join(home, 'password'), `${password}\n`, { mode: 0o644 });
+  await writeFile(join(home, 'password'), `${password}\n`);
+  // Whatever the umask.
+  await chmod(join(home, 'password'), 0o644);
   await run(
     join(bin, 'initdb'),
     ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '-N', `--pwfile=${home}/password`],

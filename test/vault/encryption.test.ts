@@ -248,7 +248,14 @@ describe('gpg', () => {
     // As on another machine, where the secret key is not.
     const stranger = { ...bench, processes: createProcesses({ ...process.env, GNUPGHOME: empty }, bench.signal, null) };
     const opened = await unsealFrom(vault, artifact, stranger, { sealing, identity: null });
-    await assert.rejects(readWhole(opened), IdentityWrong);
+    await assert.rejects(readWhole(opened), (error) => {
+      assert.ok(error instanceof IdentityWrong);
+      assert.match(
+        error.hint ?? '',
+        /secret key of one of gpg:[0-9A-F]{40} into this user's GnuPG \(gpg --import FILE\)/,
+      );
+      return true;
+    });
   });
 
   test('a key that is not there, and an address that means two keys, are errors of the plan', async () => {

@@ -1,29 +1,21 @@
 import { strict as assert } from 'node:assert';
-import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import {
-  CreateBucketCommand,
   GetObjectTaggingCommand,
   type LifecycleRule,
-  ListObjectVersionsCommand,
   PutBucketLifecycleConfigurationCommand,
-  PutObjectCommand,
-  PutObjectTaggingCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
 import { VaultRefused } from '#core/errors';
-import { keysOf, rejects } from '#test/contracts/vault';
+import { rejects } from '#test/contracts/vault';
 import { type S3ForTests, s3ForTests } from '#test/servers/ceph';
 import { errorXml, type FaultyS3, startFaultyS3 } from '#test/servers/faulty-s3';
-import { until } from '#test/until';
 import { PACE } from '#vault/s3-client';
 import { S3Vault } from '#vault/s3-vault';
 
-/** The server's "day" lasts five seconds. */
-const PATIENCE_MS = 60_000;
 const TAG = { Key: 'holdfast', Value: 'expired' };
 
-describe('what retention marks, the bucket itself removes', () => {
+describe('the marks of retention, and which rules of a bucket heed them', () => {
   let s3: S3ForTests;
   let faulty: FaultyS3;
   let client: S3Client;
@@ -104,72 +96,6 @@ describe('what retention marks, the bucket itself removes', () => {
     assert.match(refused.hint ?? '', /s3:GetLifecycleConfiguration/);
     faulty.onRequest(() => ({ answer: { status: 501, body: errorXml('NotImplemented') } }));
     assert.equal(await vault.expiryMarks.covers('backups/events/daily/'), false);
-  });
-
-  test('I5: what is marked goes after its days, what is not marked stays, and a locked object waits for its lock', async () => {
-    const bucket = `lock-${randomBytes(6).toString('hex')}`;
-    await client.send(new CreateBucketCommand({ Bucket: bucket, ObjectLockEnabledForBucket: true }));
-    const vault = open(bucket);
-    await rules(bucket, {
-      ...marked('prod/backups/events/daily/'),
-      NoncurrentVersionExpiration: { NoncurrentDays: 1 },
-    });
-    const [old, kept, locked] = ['old', 'kept', 'locked'].map(
-      (name) => `backups/events/daily/${name}/manifest.json`,
-    ) as [string, string, string];
-    for (const key of [old, kept]) await vault.putOnce(key, Buffer.from('{}'));
-    const lockEnds = new Date(Date.now() + 25_000);
-    await client.send(
-      new PutObjectCommand({
-        Bucket: bucket,
-        Key: `prod/${locked}`,
-        Body: '{}',
-        ObjectLockMode: 'COMPLIANCE',
-        ObjectLockRetainUntilDate: lockEnds,
-      }),
-    );
-    await client.send(
-      new PutObjectTaggingCommand({
-        Bucket: bucket,
-        Key: `prod/${old}`,
-        Tagging: { TagSet: [{ Key: 'team', Value: 'a' }] },
-      }),
-    );
-
-    assert.equal(await vault.expiryMarks.covers('backups/events/daily/'), true);
-    await vault.expiryMarks.mark([old, locked]);
-    // Twice is as good as once.
-    await vault.expiryMarks.mark([old]);
-    const { TagSet } = await client.send(new GetObjectTaggingCommand({ Bucket: bucket, Key: `prod/${old}` }));
-    assert.deepEqual(
-      new Map(TagSet?.map((tag) => [tag.Key, tag.Value])),
-      new Map([
-        ['team', 'a'],
-        ['holdfast', 'expired'],
-      ]),
-    );
-
-    const soon = (what: string, holds: () => Promise<boolean>): Promise<void> =>
-      until(
-        async () => {
-          await s3.lifecycle(bucket);
-          return holds();
-        },
-        what,
-        PATIENCE_MS,
-      );
-    await soon('the marked object to go', async () => !(await keysOf(vault, 'backups/')).includes(old));
-    const lockedVersions = async (): Promise<number> => {
-      const { Versions } = await client.send(
-        new ListObjectVersionsCommand({ Bucket: bucket, Prefix: `prod/${locked}` }),
-      );
-      return Versions?.length ?? 0;
-    };
-    assert.equal(await lockedVersions(), 1, 'hidden perhaps, and not gone before its lock ends');
-    assert.ok(Date.now() < lockEnds.getTime());
-    await soon('the locked object to go', async () => (await lockedVersions()) === 0);
-    assert.ok(Date.now() >= lockEnds.getTime());
-    assert.deepEqual(await keysOf(vault, 'backups/'), [kept]);
   });
 
   test('what the bucket has removed meanwhile needs no mark, and what comes after it gets one', async () => {

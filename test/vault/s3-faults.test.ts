@@ -389,6 +389,22 @@ describe('an S3 vault whose network and server have a bad day', () => {
     assert.deepEqual(await unfinished(), []);
   });
 
+  test('an upload begun twice, by a writer who may not list uploads as in AWS, is stored all the same', async () => {
+    const folder = fresh();
+    const bytes = randomBytes(6 * MIB);
+    let lost = 0;
+    faulty.onRequest((seen) => {
+      if (!seen.query.has('uploads')) return null;
+      if (seen.method === 'GET') return { answer: { status: 403, body: errorXml('AccessDenied') } };
+      return ++lost === 1 ? { cut: 'after' } : null;
+    });
+    // A bucket of its own: the twin stays, for its lifecycle to end.
+    const apart = open({ bucket: await s3.another() });
+    const [volume] = await apart.store(folder, 'x', inChunks(bytes), { signal: never() });
+    assert.equal(lost, 2);
+    assert.equal(volume?.bytes, bytes.length);
+  });
+
   test('I1: what a killed upload left is ended by a later run, and what is being uploaded is not', async () => {
     const client = new S3Client({ endpoint: s3.endpoint, forcePathStyle: true, region: 'us-east-1', credentials: s3 });
     const [bucket, key] = [await s3.another(), 'backups/a/daily/x/dump'];
@@ -432,15 +448,18 @@ describe('an S3 vault whose network and server have a bad day', () => {
   });
 
   test('a run that is told to stop does not wait for a server that hangs', async () => {
-    faulty.onRequest((seen) => (seen.query.has('uploadId') ? { hang: true } : null));
     const stop = new AbortController();
+    faulty.onRequest((seen) => {
+      if (!seen.query.has('uploadId')) return null;
+      stop.abort();
+      return { hang: true };
+    });
     const slow = open({}, { pace: { ...pace, idleMs: 60_000 } });
     const storing = slow.store(fresh(), 'x', inChunks(randomBytes(16 * MIB)), { signal: stop.signal });
-    setTimeout(() => stop.abort(), 200);
-    const started = Date.now();
+    const started = performance.now();
     const error = await rejects(storing, Cancelled);
     assert.match(error.message, /could not be aborted/);
-    assert.ok(Date.now() - started < 6000);
+    assert.ok(performance.now() - started < 30_000);
   });
 
   test('Ctrl-C ends the waiting of records and listings too, and leaves last words one attempt each', async () => {
@@ -465,7 +484,7 @@ describe('an S3 vault whose network and server have a bad day', () => {
     assert.equal(asked, 1);
     faulty.onRequest(() => null);
     await stopped.putOnce(`${fresh()}/x`, Buffer.from('x'));
-    assert.ok(performance.now() - began < 5000);
+    assert.ok(performance.now() - began < 30_000);
   });
 
   test('a store that overwrites is found out by check', async () => {

@@ -236,7 +236,8 @@ export async function capture(source: SourceRef, run: RunContext): Promise<Captu
         fingerprint,
         measures: { files, bytes },
         probes: [],
-        restoreScript: restoreScript(entries),
+        // Of `/` itself there is a member too, and nothing to count.
+        restoreScript: restoreScript(roots.names.includes('.') ? entries - 1 : entries),
         warnings: tree.warnings(),
       };
     },

@@ -3,7 +3,7 @@ import { capture, contentIs, identityOf, settingsOf } from '#engines/files/captu
 import { checkFiles, estimate } from '#engines/files/check';
 import { readFingerprint } from '#engines/files/fingerprint';
 import { load } from '#engines/files/load';
-import { restore } from '#engines/files/restore';
+import { lookAtFilesTarget, restore } from '#engines/files/restore';
 import { findRoots } from '#engines/files/roots';
 import { tarVersion } from '#engines/files/tar-version';
 import { walkOf } from '#engines/files/walk-of';
@@ -21,5 +21,6 @@ export const files: StreamingEngine = {
   capture,
   load: (backup, _source, run) => load(backup, run),
   restore: (backup, request, _source, run) => restore(backup, request, run),
+  lookAtTarget: (backup, request, _source, run) => lookAtFilesTarget(backup, request, run),
   unchangedSince: (source: SourceRef, fingerprint, run) => contentIs(readFingerprint(fingerprint).content, source, run),
 };

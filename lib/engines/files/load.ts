@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, statfs } from 'node:fs/promises';
+import { mkdir, mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandFailed, Disproven, NotProvableHere, RecordInvalid } from '#core/errors';
 import type { OpenBackup, RestoredCopy, RunContext } from '#core/ports';
@@ -6,19 +6,14 @@ import { compareTree } from '#engines/files/compare';
 import { type FilesFingerprint, INDEX, readFingerprint } from '#engines/files/fingerprint';
 import { removeTree } from '#engines/files/remove-tree';
 import { tarVersion } from '#engines/files/tar-version';
-import { fetchIndex, unpackTree } from '#engines/files/unpack';
+import { fetchIndex, tooLongBelow, unpackTree } from '#engines/files/unpack';
+import { freeSpace } from '#engines/target-directory';
 
 /** A directory, an inode and a last, half-filled block for each member. */
 const PER_ENTRY = 4096;
 
 export function spaceFor(fingerprint: FilesFingerprint): number {
   return fingerprint.archive + fingerprint.entries * PER_ENTRY;
-}
-
-/** Bytes that this user may still write there. */
-export async function freeSpace(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
 }
 
 /**
@@ -35,7 +30,9 @@ export async function load(backup: OpenBackup, run: RunContext): Promise<Restore
   const close = (): Promise<void> => removeTree(home);
   try {
     await mkdir(copy, { mode: 0o700 });
-    await fetchIndex(backup, fingerprint, indexPath);
+    const tooLong = tooLongBelow(copy, await fetchIndex(backup, fingerprint, indexPath));
+    if (tooLong !== null)
+      throw new NotProvableHere(tooLong, { hint: 'give a scratch directory with a shorter name: HOLDFAST_SCRATCH' });
     await unpackTree(backup, indexPath, null, copy, run);
   } catch (error) {
     await close();

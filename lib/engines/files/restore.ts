@@ -16,11 +16,12 @@ import type { OpenBackup, RestoreOutcome, RestoreRequest, RunContext } from '#co
 import { type ByteString, byteString, fsPath, joined, shown } from '#engines/files/byte-string';
 import { compareTree } from '#engines/files/compare';
 import { INDEX } from '#engines/files/fingerprint';
-import { fingerprintOf, freeSpace, spaceFor } from '#engines/files/load';
+import { fingerprintOf, spaceFor } from '#engines/files/load';
 import { removeTree } from '#engines/files/remove-tree';
 import { type Selection, select } from '#engines/files/selection';
 import { readIndex } from '#engines/files/tree-index';
-import { fetchIndex, unpackTree } from '#engines/files/unpack';
+import { fetchIndex, tooLongBelow, unpackTree } from '#engines/files/unpack';
+import { lookAtDirectory, makeDirectory, mustHaveRoom, unusableDirectory } from '#engines/target-directory';
 
 /** Where a restore unpacks to before it switches: inside the target, which may be a mount point of its own. */
 const STAGING = /^\.holdfast-restore-(\d+)-[0-9a-f]{8}$/;
@@ -37,12 +38,14 @@ export async function restore(backup: OpenBackup, request: RestoreRequest, run: 
   let created = false;
   let staging: string | null = null;
   try {
-    await fetchIndex(backup, fingerprint, indexPath);
+    const longest = await fetchIndex(backup, fingerprint, indexPath);
     const selection =
       request.only.length > 0 ? select(indexPath, fingerprint.entries, request.only, fingerprint.base) : null;
     created = await prepareTarget(target, request.overwrite);
     if (selection === null) await mustHaveRoom(target, spaceFor(fingerprint));
     staging = join(target, `.holdfast-restore-${process.pid}-${randomBytes(4).toString('hex')}`);
+    const tooLong = tooLongBelow(staging, longest);
+    if (tooLong !== null) throw new TargetUnusable(tooLong, { hint: 'restore into a directory with a shorter name' });
     await mkdir(staging, { mode: 0o700 });
     await unpackTree(backup, indexPath, selection, staging, run).catch(toldAsTarget(target));
     const differences = await compareTree(staging, indexPath, selection, run);
@@ -67,8 +70,45 @@ function warningsOf(before: string | null): string[] {
   ];
 }
 
+/**
+ * What `restore` would refuse before it changes anything.
+ * @throws TargetNotEmpty, TargetUnusable, SpaceLacking, UnsafePath, UsageError
+ */
+export async function lookAtFilesTarget(backup: OpenBackup, request: RestoreRequest, run: RunContext): Promise<void> {
+  const target = resolve(request.target);
+  const fingerprint = await fingerprintOf(backup);
+  if (request.only.length > 0) {
+    const indexPath = join(run.scratch, `look-${INDEX}`);
+    try {
+      await fetchIndex(backup, fingerprint, indexPath);
+      select(indexPath, fingerprint.entries, request.only, fingerprint.base);
+    } finally {
+      await rm(indexPath, { force: true });
+    }
+  }
+  await examine(target, request.overwrite);
+  await lookAtDirectory(target, request.only.length > 0 ? 0 : spaceFor(fingerprint));
+}
+
 /** Whether the target was made by this call. Sweeps what a killed restore left in it. */
 async function prepareTarget(target: string, overwrite: boolean): Promise<boolean> {
+  const { isThere, left } = await examine(target, overwrite);
+  if (!isThere)
+    await makeDirectory(target).catch((cause: unknown) => {
+      throw unusableDirectory(target, cause);
+    });
+  for (const name of left) await removeTree(join(target, name));
+  return !isThere;
+}
+
+interface Examined {
+  readonly isThere: boolean;
+  /** What killed restores left in it. */
+  readonly left: readonly string[];
+}
+
+/** @throws TargetNotEmpty, TargetUnusable */
+async function examine(target: string, overwrite: boolean): Promise<Examined> {
   let names: string[];
   try {
     const status = await stat(target);
@@ -76,12 +116,10 @@ async function prepareTarget(target: string, overwrite: boolean): Promise<boolea
       throw new TargetUnusable(`${target} is not a directory`, { hint: 'give a directory to restore into' });
     names = await readdir(target);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw usable(target, error);
-    await mkdir(target, { recursive: true }).catch((cause: unknown) => {
-      throw usable(target, cause);
-    });
-    return true;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { isThere: false, left: [] };
+    throw error instanceof TargetUnusable ? error : unusableDirectory(target, error);
   }
+  const left: string[] = [];
   const others: string[] = [];
   for (const name of names) {
     const pid = STAGING.exec(name)?.[1];
@@ -90,22 +128,14 @@ async function prepareTarget(target: string, overwrite: boolean): Promise<boolea
       throw new TargetUnusable(`process ${pid} is restoring into ${target} at this moment`, {
         hint: `wait for it; if process ${pid} is something else, remove ${join(target, name)}`,
       });
-    else await removeTree(join(target, name));
+    else left.push(name);
   }
   if (others.length > 0 && !overwrite)
     throw new TargetNotEmpty(
       `${target} is not empty: ${others.slice(0, 5).join(', ')}${others.length > 5 ? `, and ${others.length - 5} more` : ''}`,
       { hint: 'restore into a new directory, or give --overwrite: what is in the way is moved aside, not deleted' },
     );
-  return false;
-}
-
-function usable(target: string, error: unknown): Error {
-  if (error instanceof TargetUnusable) return error;
-  return new TargetUnusable(`cannot restore into ${target}: ${messageOf(error)}`, {
-    hint: 'give a directory that this user may write to',
-    cause: error,
-  });
+  return { isThere: true, left };
 }
 
 function isAlive(pid: number): boolean {
@@ -116,14 +146,6 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-async function mustHaveRoom(target: string, needed: number): Promise<void> {
-  const free = await freeSpace(target);
-  if (free < needed)
-    throw new SpaceLacking(`the restore needs ${needed} bytes in ${target}, which has ${free} free`, {
-      hint: 'make room, or restore elsewhere',
-    });
 }
 
 function toldAsTarget(target: string): (error: unknown) => never {
@@ -220,11 +242,19 @@ class Aside {
   async #make(): Promise<ByteString> {
     const parent = dirname(this.#target) as ByteString;
     const crosses = lstatSync(fsPath(parent)).dev !== lstatSync(fsPath(`${this.#target}/.`)).dev;
-    const folder = crosses
+    const wanted = crosses
       ? joined(this.#target, `.before-${this.#stamp}`)
       : `${joined(parent, basename(this.#target))}.before-${this.#stamp}`;
-    await mkdir(fsPath(folder), { mode: 0o700 });
-    return folder;
+    // Small trees are restored twice in a second.
+    for (let number = 1; ; number++) {
+      const folder = number === 1 ? wanted : `${wanted}.${number}`;
+      try {
+        await mkdir(fsPath(folder), { mode: 0o700 });
+        return folder;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      }
+    }
   }
 }
 

@@ -28,7 +28,10 @@ export function readTarWords(stderr: string): TarWords {
     const change = /^(.*): (?:file changed as we read it|File shrank by \d+ bytes; padding with zeros)$/s.exec(said);
     if (change) changed.push(unescaped(change[1] as string));
     else if (
-      /: Cannot (?:stat|open|readlink): No such file or directory$|: File removed before we read it$/s.test(said)
+      // Not a directory: another thing took the place of the directory it was in.
+      /: Cannot (?:stat|open|readlink): (?:No such file or directory|Not a directory)$|: File removed before we read it$/s.test(
+        said,
+      )
     )
       vanished++;
     else if (!/^Exiting with failure status due to previous errors$|^Error is not recoverable/.test(said))

@@ -79,6 +79,11 @@ export function readTree<Item extends { readonly path: ByteString }>(
       throw new CaptureIncomplete(`the other name of ${shown(item.path)} vanished while it was read`, {
         hint: 'run it again, or name the place where files come and go under `exclude`',
       });
+    if (!links.isWhatWasRead(link.again))
+      throw new CaptureIncomplete(
+        `${shown(head.path)} was replaced while it was read, and ${shown(item.path)} is another name of what it was before`,
+        { hint: 'run it again, or stop the writer by a `before` hook' },
+      );
     own.push({ at, member: hardLinkMember(item.path, head) });
     const { mode, uid, gid, mtime } = head;
     events.entry(

@@ -5,6 +5,7 @@ import { CaptureIncomplete, Disproven, messageOf, RecordInvalid } from '#core/er
 import type { Command, OpenBackup, RunContext } from '#core/ports';
 import { shown } from '#engines/files/byte-string';
 import { type FilesFingerprint, INDEX, TREE } from '#engines/files/fingerprint';
+import { LONGEST_PATH } from '#engines/files/hard-links';
 import type { Selection } from '#engines/files/selection';
 import { Tape } from '#engines/files/tape';
 import type { TarEntry } from '#engines/files/tar-header';
@@ -17,10 +18,11 @@ import { TreeOrder } from '#engines/files/tree-order';
  * Brings the index out of the backup and looks at each line: nothing is unpacked from a backup whose index is damaged
  * or names a path outside.
  * @param path a file that does not exist yet
+ * @returns the bytes of the longest path in it
  * @throws UnsafePath
  * @throws Disproven the index is not the one that the capture wrote
  */
-export async function fetchIndex(backup: OpenBackup, fingerprint: FilesFingerprint, path: string): Promise<void> {
+export async function fetchIndex(backup: OpenBackup, fingerprint: FilesFingerprint, path: string): Promise<number> {
   const plain = await backup.open(INDEX);
   const descriptor = openSync(path, 'wx', 0o600);
   const hash = createHash('sha256');
@@ -36,9 +38,11 @@ export async function fetchIndex(backup: OpenBackup, fingerprint: FilesFingerpri
   }
   const order = new TreeOrder();
   let entries = 0;
+  let longest = 0;
   try {
     for (const entry of readIndex(path)) {
       order.check(entry);
+      longest = Math.max(longest, entry.path.length);
       entries++;
     }
   } catch (error) {
@@ -49,6 +53,15 @@ export async function fetchIndex(backup: OpenBackup, fingerprint: FilesFingerpri
     throw new Disproven(
       `the index is not the one that was captured: it has ${entries} lines of ${fingerprint.entries}, or another sha256`,
     );
+  return longest;
+}
+
+/** Why paths of up to `longest` bytes cannot lie below a directory; null when they can. tar could make them, and nobody remove them. */
+export function tooLongBelow(folder: string, longest: number): string | null {
+  const bytes = Buffer.byteLength(folder) + 1 + longest;
+  return bytes <= LONGEST_PATH
+    ? null
+    : `a path of the backup has ${longest} bytes, below ${folder} it would have ${bytes}, and ${LONGEST_PATH} are allowed`;
 }
 
 /**

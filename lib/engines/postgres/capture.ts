@@ -93,6 +93,7 @@ interface Survey {
   readonly preload: string;
   readonly monetary: string;
   readonly databases: readonly string[];
+  /** Of `databases: all`, those that are left out, and why. */
   readonly skipped: readonly string[];
 }
 
@@ -106,10 +107,12 @@ async function survey(session: Session, all: boolean): Promise<Survey> {
   const skipped: string[] = [];
   if (all) {
     const rows = await session.query(`
-      select datname, pg_catalog.has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
-      where datallowconn and datname not in ('template0', 'template1') order by datname collate "C"`);
-    for (const [name, enter] of rows) {
-      if (PROVIDERS_OWN.includes(name as string)) skipped.push(name as string);
+      select datname, pg_catalog.has_database_privilege(oid, 'CONNECT'), datallowconn, datconnlimit = -2
+      from pg_catalog.pg_database where datname not in ('template0', 'template1') order by datname collate "C"`);
+    for (const [name, enter, open, broken] of rows) {
+      if (PROVIDERS_OWN.includes(name as string)) skipped.push(`database ${name} belongs to the provider`);
+      else if (broken === 't') skipped.push(`database ${name} is what a DROP DATABASE that was cut off has left`);
+      else if (open !== 't') skipped.push(`database ${name} allows no connections (ALLOW_CONNECTIONS false)`);
       else if (enter !== 't')
         throw new SourceRefused(`${facts.user} may not connect to database ${name}, and the plan says databases: all`, {
           hint: `GRANT CONNECT ON DATABASE "${name}" TO "${facts.user}"`,
@@ -262,7 +265,7 @@ class PostgresCapture implements Capture {
       warnings: [
         ...this.#results.flatMap((result) => result.warnings),
         ...(prints.length > 1 ? ['each database is of a snapshot of its own: they are not of the same instant'] : []),
-        ...skipped.map((name) => `database ${name} belongs to the provider and is not in the backup`),
+        ...skipped.map((what) => `${what}, and is not in the backup`),
         ...(globals && !facts.superuser
           ? [`${facts.user} is no superuser: the roles are in the backup without their passwords`]
           : []),

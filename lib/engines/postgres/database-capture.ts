@@ -17,7 +17,7 @@ import {
 } from '#engines/postgres/catalog';
 import { type Children, chooseTables, readChildren } from '#engines/postgres/chosen-tables';
 import { type Depth, digestLargeObjects, digestTables } from '#engines/postgres/digest';
-import { startDump, stopped } from '#engines/postgres/dump-process';
+import { dumpWarnings, startDump, stopped } from '#engines/postgres/dump-process';
 import { dumpFailure, rowSecurity, statementFailure } from '#engines/postgres/failures';
 import type { DatabasePrint, SequencePosition } from '#engines/postgres/fingerprint';
 import { type Asked, askAll, type ProbeAnswers, setSearchPath } from '#engines/postgres/probes';
@@ -157,6 +157,8 @@ class OpenDatabase implements DatabaseCapture {
   /** Already running; null where it is staged when its turn comes. */
   readonly #pipeline: Pipeline | null;
   #digests: Promise<Pick<DatabasePrint, 'tables' | 'largeObjects'>> | null = null;
+  /** By pg_dump, on stderr. */
+  #said = '';
 
   constructor(
     request: DatabaseRequest,
@@ -193,7 +195,9 @@ class OpenDatabase implements DatabaseCapture {
   #stream(pipeline: Pipeline): ArtifactBytes {
     const { access } = this.#request;
     const whole = pipeline.done.then(
-      () => undefined,
+      ([ended]) => {
+        this.#said = ended?.stderr ?? '';
+      },
       (error: unknown) => {
         throw dumpFailure(error, access);
       },
@@ -215,11 +219,8 @@ class OpenDatabase implements DatabaseCapture {
     await mkdir(this.#staging, { mode: 0o700 });
     const directory = join(this.#staging, 'dump');
     try {
-      await runClient(
-        access,
-        clientCommand(access, pgDump, ['-Fd', '-j', String(jobs), '-f', directory, ...args]),
-        this.#run,
-      );
+      const dumped = clientCommand(access, pgDump, ['-Fd', '-j', String(jobs), '-f', directory, ...args]);
+      this.#said = (await runClient(access, dumped, this.#run)).stderr;
     } catch (error) {
       throw dumpFailure(error, access);
     }
@@ -288,6 +289,7 @@ class OpenDatabase implements DatabaseCapture {
       probes: answers.probes,
       warnings: [
         ...answers.warnings,
+        ...dumpWarnings(this.#said),
         ...(unread.length > 0
           ? [`unlogged tables are empty on a standby and not in the backup: ${unread.map(spoken).join(', ')}`]
           : []),

@@ -7,6 +7,7 @@ import { quoteText } from '#engines/postgres/sql';
 /** Milliseconds. With thousands of tables each look costs the server something, and the dump takes longer anyway. */
 const LOOK_FIRST = 10;
 const LOOK_LAST = 1000;
+const MOST_WARNINGS = 10;
 /** How long pg_dump may be seen waiting before it is taken for stuck. */
 const STUCK_AFTER = 1000;
 
@@ -72,6 +73,12 @@ export async function stopped(pipeline: Pipeline): Promise<void> {
     () => undefined,
     () => undefined,
   );
+}
+
+/** What pg_dump left out, or doubts, in its own words: its exit code says nothing of that. */
+export function dumpWarnings(stderr: string): string[] {
+  const found = [...stderr.matchAll(/^(?:\S*\/)?pg_dump: warning: (.*)$/gm)].map(([, words]) => `pg_dump: ${words}`);
+  return [...new Set(found)].slice(0, MOST_WARNINGS);
 }
 
 /** How many of our locks the dump has not got yet, and whom it waits for: `pid 12 (user, active: TRUNCATE …)`. */

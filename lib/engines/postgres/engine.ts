@@ -2,7 +2,7 @@ import type { StreamingEngine } from '#core/ports';
 import { asking, capturePostgres, reaching } from '#engines/postgres/capture';
 import { checkPostgres } from '#engines/postgres/check';
 import { loadPostgres } from '#engines/postgres/load';
-import { restorePostgres } from '#engines/postgres/restore';
+import { lookAtPostgresTarget, restorePostgres } from '#engines/postgres/restore';
 import { bytesOfAll, readIdentity, readServer } from '#engines/postgres/server';
 
 /** PostgreSQL by pg_dump, in a snapshot that the dump, the content digest and the probes share. */
@@ -20,4 +20,5 @@ export const postgres: StreamingEngine = {
   capture: (source, run) => capturePostgres(source, run),
   load: loadPostgres,
   restore: restorePostgres,
+  lookAtTarget: lookAtPostgresTarget,
 };

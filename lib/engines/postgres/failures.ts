@@ -106,6 +106,10 @@ function connectionFailure(everything: string, place: string): HoldfastError | n
     return new SourceRefused(`the server lets nobody in from here at ${place}: ${said}`, {
       hint: 'add a line to pg_hba.conf, or sslmode=require to the url',
     });
+  if (/is not currently accepting connections/.test(stderr))
+    return new SourceRefused(`nobody may connect to ${place}: ${said}`, {
+      hint: 'if a restore was killed while it put this database in its place, it left it so: as a superuser, connected to another database, ALTER DATABASE … ALLOW_CONNECTIONS true',
+    });
   // A server that speaks another language than English gets here: it answered, and refused.
   if (/connection to server .* failed: /.test(stderr) || /FATAL: /.test(stderr))
     return new SourceRefused(`the server refused the connection to ${place}: ${said}`, {

@@ -54,7 +54,7 @@ const database = z.strictObject({
   largeObjects: z.strictObject({ count: z.int(), bytes: z.int(), digest: z.string().nullable() }).nullable(),
   /** Roles its objects belong to or are granted to. */
   roles: z.array(z.string()),
-  /** Those of them that must be superusers: owners of event triggers and foreign-data wrappers. */
+  /** Those of them that must be superusers: owners of event triggers, foreign-data wrappers, subscriptions. */
   superusers: z.array(z.string()),
   /** What the login's search_path came to: probes are asked under it. */
   searchPath: z.string(),

@@ -18,8 +18,20 @@ import { lackingSpace } from '#engines/postgres/scratch-cluster';
 import { openSession } from '#engines/postgres/session';
 import { quoteName } from '#engines/postgres/sql';
 
-/** Above it, one transaction would need more locks than a server has; below, `-1` lets COPY skip the WAL. */
-const MOST_TABLES_AT_ONCE = 2000;
+/**
+ * Locks of a load in one transaction, in which COPY may skip the WAL. A server has room for about twice as many as
+ * max_locks_per_transaction × max_connections says, which is 6,400 unless somebody changed it.
+ */
+const MOST_AT_ONCE = 6000;
+
+/** Whether a dump is loaded in one transaction: each thing in it that has a name is locked to the end. */
+export function loadedAtOnce(print: DatabasePrint): boolean {
+  const { tables, matviews, relations, sequences, objects, largeObjects } = print;
+  // A table may have a TOAST table, which has an index.
+  const named = 3 * (tables.length + matviews.length) + relations.length + sequences.length;
+  const others = Object.values(objects).reduce((sum, count) => sum + count, 0);
+  return named + others + (largeObjects?.count ?? 0) <= MOST_AT_ONCE;
+}
 
 /**
  * Feeds one dump to pg_restore. Success = its exit code 0 *and* every byte accounted for.
@@ -36,11 +48,10 @@ export async function loadDump(
   run: RunContext,
 ): Promise<void> {
   const print = fingerprint.databases.find((one) => one.artifact === artifact);
-  const tables = print ? print.tables.length + print.relations.length : 0;
   if (print && fingerprint.scope.partial) await createSchemas(print, access, pgRestore, run);
   const plain = await backup.open(artifact);
   if (fingerprint.format === 'custom') {
-    const atOnce = tables <= MOST_TABLES_AT_ONCE ? ['--single-transaction'] : ['--exit-on-error'];
+    const atOnce = print && loadedAtOnce(print) ? ['--single-transaction'] : ['--exit-on-error'];
     const client = clientCommand(access, pgRestore, [...atOnce, ...options]);
     const secret = await secretFirst(access, run);
     try {
@@ -122,9 +133,15 @@ function loadFailure(error: unknown): unknown {
     return new SourceUnreachable(`the server that was loaded into went away: ${error.message}`, { cause: error });
   return new Disproven(`the backup does not load: ${error.message}`, {
     cause: error,
-    hint: 'take a new backup now; this one stays as it is',
+    hint: /does not exist/.test(said) && /CONTEXT: .*function/.test(said) ? UNQUALIFIED : TAKE_ANOTHER,
   });
 }
+
+const TAKE_ANOTHER = 'take a new backup now; this one stays as it is';
+
+/** A load has an empty search_path, as pg_dump wants it: constraints and indexes run their functions under it. */
+const UNQUALIFIED =
+  'a function uses names without their schema: ALTER FUNCTION … SET search_path = …, then take a new backup; this one loads by restore.script without --exit-on-error, all but what it names';
 
 /** Null when what pg_restore said is about the backup and not about the server it was loaded into. */
 export function lackingHere(said: string): HoldfastError | null {
@@ -161,6 +178,10 @@ const LACKING: readonly (readonly [RegExp, string])[] = [
   [
     /(?:permission denied|must be (?:owner|superuser|able|a? ?member)).*/,
     'load as a superuser, or as a member of all owners',
+  ],
+  [
+    /security label provider "[^"]*" is not loaded/,
+    'install and preload the library of the provider; by hand, pg_restore --no-security-labels goes without it',
   ],
   [/role "[^"]*" does not exist/, 'create the role there, or load as a role that may'],
   [/max_locks_per_transaction/, 'prove on a server with a higher max_locks_per_transaction'],

@@ -69,7 +69,8 @@ export async function loadPostgres(backup: OpenBackup, source: SourceRef, run: R
         print.artifact,
         atDatabase(prover.access, name),
         prover.pgRestore,
-        ['--no-tablespaces'],
+        // A database with a subscription cannot be dropped again.
+        ['--no-tablespaces', ...(prover.shared ? ['--no-subscriptions'] : [])],
         run,
       );
   } catch (error) {

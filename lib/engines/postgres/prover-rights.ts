@@ -10,7 +10,7 @@ export interface RoleNeeds {
   readonly roles: readonly string[];
   /** Those that own something in the source: the login that loads must be allowed to give it to them. */
   readonly owners: readonly string[];
-  /** Owners of event triggers and foreign-data wrappers. */
+  /** Owners of event triggers, foreign-data wrappers and subscriptions. */
   readonly superusers: readonly string[];
   readonly extensions: readonly string[];
 }
@@ -37,7 +37,7 @@ export async function readOwners(session: Session): Promise<string[]> {
 export async function refusedRights(session: Session, facts: ServerFacts, needs: RoleNeeds): Promise<string | null> {
   if (facts.superuser) return null;
   if (needs.superusers.length > 0)
-    return `${facts.user} is no superuser, and the source's event triggers or foreign-data wrappers want one`;
+    return `${facts.user} is no superuser, and the source's event triggers, foreign-data wrappers or subscriptions want one`;
   // Before 13 no extension was for everybody.
   const trusted = facts.major >= 13 ? 'v.superuser and not v.trusted' : 'v.superuser';
   const untrusted =

@@ -1,5 +1,6 @@
 import type { Fingerprint } from '#engines/postgres/fingerprint';
 import { quoteText } from '#engines/postgres/sql';
+import { settingsStatement } from '#engines/postgres/switch-database';
 
 /** How many things of a user's a database holds: 0 in one that was just created. */
 export const CONTENTS_COUNT = `select (select count(*) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname !~ '^pg_' and n.nspname <> 'information_schema') + (select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname !~ '^pg_' and n.nspname <> 'information_schema') + (select count(*) from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace where n.nspname !~ '^pg_' and n.nspname <> 'information_schema') + (select count(*) from pg_catalog.pg_namespace n where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'public')) + (select count(*) from pg_catalog.pg_extension where extname <> 'plpgsql') + (select count(*) from pg_catalog.pg_largeobject_metadata)`;
@@ -44,12 +45,19 @@ SQL`,
         ? `unpack ${database.artifact}\npg_restore --jobs ${fingerprint.jobs} ${options} "$dump"\nrm -rf "$dump"`
         : `plain ${database.artifact} | pg_restore ${options}`;
     }),
+    scope.all ? '' : ownSettings(databases.flatMap((database) => database.settings)),
   ];
   return `${parts.filter(Boolean).join('\n')}\n`;
 }
 
 const REFUSE_CONTENTS = `found=$(psql -X -A -t -d "$TARGET" -c "${CONTENTS_COUNT}")
 [ "$found" = 0 ] || { echo "TARGET holds $found objects already: give an empty database" >&2; exit 1; }`;
+
+/** No dump of a database's contents holds them. One that the login may not set is told, and the rest goes on. */
+function ownSettings(settings: readonly string[]): string {
+  if (settings.length === 0) return '';
+  return `psql -X -q -d "$TARGET" <<'SQL'\n\\encoding UTF8\n${settingsStatement(settings)} \\gexec\nSQL`;
+}
 
 /** A bare `-t` dump names the schemas of its tables without making them. */
 function partialSchemas(schemas: readonly string[]): string {

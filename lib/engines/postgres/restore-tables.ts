@@ -24,30 +24,11 @@ import { takeAway } from '#engines/postgres/take-away';
  */
 export async function restoreTables(restoring: Restoring, names: readonly string[]): Promise<void> {
   const { target, fingerprint, run, warnings } = restoring;
-  if (target.access.exec.length > 0)
-    throw new ToolMissing(
-      `--only works with client programs of this machine, and the target is reached by ${target.access.exec.join(' ')}`,
-      {
-        hint: `apt-get install postgresql-client-${target.facts.major}, and name the target by an address that is reached from here`,
-      },
-    );
-  const { print, tables } = chosen(fingerprint.databases, names);
-  if (!target.mayCreate)
-    throw new TargetUnusable(
-      `${target.facts.user} may not create databases on the target, and --only needs one beside`,
-      {
-        hint: `ALTER ROLE "${target.facts.user}" CREATEDB`,
-      },
-    );
+  const { print, tables, present } = await lookAtTables(restoring, names);
   const into = await openSession(target.access, target.psql, run);
   const beside = `holdfast_only_${randomBytes(4).toString('hex')}`;
   const maintenance = await target.maintenance(target.database);
   try {
-    const present = await presentTables(into, tables);
-    if (present.length > 0 && !restoring.overwrite)
-      throw new TargetNotEmpty(`the target has ${present.map(spoken).join(', ')} already`, {
-        hint: 'rename it there, or say --overwrite (the old one is kept in a schema of its own)',
-      });
     const created = await createRoles(maintenance, print.roles, print.superusers);
     if (created.length > 0) warnings.push(`created without login or password: ${created.join(', ')}`);
     await createDatabase(maintenance, beside, print, null);
@@ -66,6 +47,50 @@ export async function restoreTables(restoring: Restoring, names: readonly string
     await into.close();
     await takeAway({ databases: [beside], roles: [] }, maintenance, target.access, target.psql, run);
     await maintenance.close();
+  }
+}
+
+interface TablesAtTarget {
+  /** The database they come from. */
+  readonly print: DatabasePrint;
+  readonly tables: readonly TablePrint[];
+  /** Those of them that the target has. */
+  readonly present: readonly TablePrint[];
+}
+
+/**
+ * Which tables they are, and which of them are at the target already.
+ * @throws UsageError, ToolMissing, TargetUnusable, TargetNotEmpty
+ */
+export async function lookAtTables(
+  { target, fingerprint, overwrite, run }: Restoring,
+  names: readonly string[],
+): Promise<TablesAtTarget> {
+  if (target.access.exec.length > 0)
+    throw new ToolMissing(
+      `--only works with client programs of this machine, and the target is reached by ${target.access.exec.join(' ')}`,
+      {
+        hint: `apt-get install postgresql-client-${target.facts.major}, and name the target by an address that is reached from here`,
+      },
+    );
+  const { print, tables } = chosen(fingerprint.databases, names);
+  if (!target.mayCreate)
+    throw new TargetUnusable(
+      `${target.facts.user} may not create databases on the target, and --only needs one beside`,
+      {
+        hint: `ALTER ROLE "${target.facts.user}" CREATEDB`,
+      },
+    );
+  const session = await openSession(target.access, target.psql, run);
+  try {
+    const present = await presentTables(session, tables);
+    if (present.length > 0 && !overwrite)
+      throw new TargetNotEmpty(`the target has ${present.map(spoken).join(', ')} already`, {
+        hint: 'restore to another database beside, or say --overwrite (the old one is kept in a schema of its own)',
+      });
+    return { print, tables, present };
+  } finally {
+    await session.close();
   }
 }
 
@@ -106,7 +131,7 @@ async function presentTables(session: Session, tables: readonly TablePrint[]): P
 async function listFor(restoring: Restoring, print: DatabasePrint, tables: readonly TablePrint[]): Promise<string> {
   const { run } = restoring;
   const lines = (await contentsList(restoring, print.artifact)).split('\n');
-  const wanted = tables.map((table) => ` TABLE DATA ${table.schema} ${table.name} `.replaceAll('\n', ' '));
+  const wanted = tables.map((table) => ` TABLE DATA ${table.schema} ${table.name} `.replace(/[\r\n]/g, ' '));
   const kept = lines.filter((line) => {
     if (LEFT_OUT.test(line)) return false;
     return !/^\d+; \d+ \d+ TABLE DATA /.test(line) || wanted.some((text) => line.includes(text));
@@ -174,9 +199,12 @@ async function copyTables(
     await pipeline.done;
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
-    throw new TargetUnusable(`the tables do not fit into the target: ${error.message}`, {
+    const said = /ERROR: {2}(.*)/.exec(error.stderr)?.[1];
+    throw new TargetUnusable(`the tables do not fit into the target: ${said ?? error.message}`, {
       cause: error,
-      hint: 'types and functions they use must be there; or restore all of the backup to a new database',
+      hint: /already exists/.test(said ?? '')
+        ? 'a table that was renamed keeps the names of its indexes and sequences: move it away whole, with create schema aside and alter table … set schema aside'
+        : 'types and functions they use must be there; or restore all of the backup to a new database',
     });
   }
 }

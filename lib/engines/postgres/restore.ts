@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Disproven, NotProvableHere, TargetNotEmpty, TargetUnusable, UsageError } from '#core/errors';
+import { Disproven, NotProvableHere, TargetUnusable } from '#core/errors';
 import { compactTime } from '#core/manifest';
 import type { OpenBackup, RestoreOutcome, RestoreRequest, RunContext, SourceRef } from '#core/ports';
 import { atDatabase, forget } from '#engines/postgres/access';
@@ -8,74 +8,75 @@ import { compareDatabase } from '#engines/postgres/compare';
 import { createDatabase, createRoles } from '#engines/postgres/create-database';
 import type { DigestId } from '#engines/postgres/digest';
 import { type DatabasePrint, readFingerprint } from '#engines/postgres/fingerprint';
-import { loadDump } from '#engines/postgres/load-dump';
-import { restoreTables } from '#engines/postgres/restore-tables';
+import { loadDump, loadedAtOnce } from '#engines/postgres/load-dump';
+import { lookAtTables, restoreTables } from '#engines/postgres/restore-tables';
 import { listed, type Restoring } from '#engines/postgres/restoring';
 import { openSession, type Session } from '#engines/postgres/session';
-import { quoteName, quoteText } from '#engines/postgres/sql';
+import { nameWith, quoteName, quoteText } from '#engines/postgres/sql';
 import { applySettings, switchDatabase } from '#engines/postgres/switch-database';
 import { takeAway } from '#engines/postgres/take-away';
-import { contentsOf, openTarget, unusable } from '#engines/postgres/target';
+import { type DatabaseContents, openTarget, unusable } from '#engines/postgres/target';
+import { statesOf, type Wanted, type WantedDatabase, wantedOf } from '#engines/postgres/wanted';
+
+/** In the names of databases that are being restored into; eight hex digits follow. */
+const BESIDE = '_holdfast_';
 
 /** Gives a database, all databases, or single tables back; compared before they take their place. */
-export async function restorePostgres(
+export function restorePostgres(
   backup: OpenBackup,
   request: RestoreRequest,
   source: SourceRef | null,
   run: RunContext,
 ): Promise<RestoreOutcome> {
+  return atTarget(backup, request, source, run, async (restoring, wanted) => {
+    const { access } = restoring.target;
+    if (wanted.what === 'tables') await restoreTables(restoring, wanted.names);
+    else await restoreDatabases(restoring, wanted.databases);
+    const [one, ...more] = wanted.what === 'databases' ? wanted.databases : [];
+    const place = one && more.length === 0 ? atDatabase(access, one.name) : access;
+    return { target: printable(place.address), verified: true, warnings: restoring.warnings };
+  });
+}
+
+/** What `restorePostgres` would refuse before it changes anything. */
+export function lookAtPostgresTarget(
+  backup: OpenBackup,
+  request: RestoreRequest,
+  source: SourceRef | null,
+  run: RunContext,
+): Promise<void> {
+  return atTarget(backup, request, source, run, async (restoring, wanted) => {
+    if (wanted.what === 'tables') await lookAtTables(restoring, wanted.names);
+    else await statesOf(restoring, wanted.databases);
+  });
+}
+
+async function atTarget<T>(
+  backup: OpenBackup,
+  request: RestoreRequest,
+  source: SourceRef | null,
+  run: RunContext,
+  work: (restoring: Restoring, wanted: Wanted) => Promise<T>,
+): Promise<T> {
   const fingerprint = readFingerprint(await backup.fingerprint());
   const target = await openTarget(request.target, fingerprint.server.major, source, run);
   const restoring: Restoring = { backup, fingerprint, target, overwrite: request.overwrite, warnings: [], run };
-  const { databases, scope } = fingerprint;
-  const [onlyOne] = databases;
-  const named = databases.filter((print) => request.only.includes(print.name));
-  const names = request.only.filter((name) => !databases.some((print) => print.name === name));
   try {
-    if (request.only.length > 0 && !(scope.all && names.length === 0)) {
-      if (named.length > 0)
-        throw new UsageError(`--only: got ${request.only.join(', ')}: either databases or tables, not both at once`);
-      await restoreTables(restoring, names);
-    } else if (!scope.all)
-      await restoreDatabases(restoring, [{ print: onlyOne as DatabasePrint, name: target.database }]);
-    else if (named.length === 1)
-      await restoreDatabases(restoring, [{ print: named[0] as DatabasePrint, name: target.database }]);
-    else
-      await restoreDatabases(
-        restoring,
-        (named.length > 0 ? named : databases).map((print) => ({ print, name: print.name })),
-      );
+    return await work(restoring, wantedOf(request.only, fingerprint, target));
   } catch (error) {
     throw unusable(error);
   } finally {
     await forget(target.access);
   }
-  return { target: printable(target.access.address), verified: true, warnings: restoring.warnings };
 }
 
-interface Wanted {
-  readonly print: DatabasePrint;
-  /** What it is to be called. */
-  readonly name: string;
-}
-
-async function restoreDatabases(restoring: Restoring, wanted: readonly Wanted[]): Promise<void> {
-  const { target, run, overwrite } = restoring;
-  const states = new Map<Wanted, 'absent' | 'empty' | number>();
-  // All of them are looked at before the first is touched.
-  for (const one of wanted) {
-    const state = await contentsOf(target, one.name, run);
-    if (typeof state === 'number' && !overwrite)
-      throw new TargetNotEmpty(`database ${one.name} on the target is not empty: it holds ${state} objects`, {
-        hint: 'restore to a database that does not exist yet, or say --overwrite (the old one is kept under another name)',
-      });
-    states.set(one, state);
-  }
+async function restoreDatabases(restoring: Restoring, wanted: readonly WantedDatabase[]): Promise<void> {
+  const states = await statesOf(restoring, wanted);
   await prepareRoles(restoring, wanted);
   for (const one of wanted) await restoreDatabase(restoring, one, states.get(one) ?? 'absent');
 }
 
-async function prepareRoles(restoring: Restoring, wanted: readonly Wanted[]): Promise<void> {
+async function prepareRoles(restoring: Restoring, wanted: readonly WantedDatabase[]): Promise<void> {
   const { target, fingerprint, warnings } = restoring;
   const roles = fingerprint.globals ? fingerprint.roles : [...new Set(wanted.flatMap(({ print }) => print.roles))];
   const session = await target.maintenance('');
@@ -94,23 +95,21 @@ async function prepareRoles(restoring: Restoring, wanted: readonly Wanted[]): Pr
   }
 }
 
-async function restoreDatabase(
-  restoring: Restoring,
-  wanted: Wanted,
-  state: 'absent' | 'empty' | number,
-): Promise<void> {
+async function restoreDatabase(restoring: Restoring, wanted: WantedDatabase, state: DatabaseContents): Promise<void> {
   const { target, run, warnings } = restoring;
-  if (!target.mayCreate) return restoreInPlace(restoring, wanted, state);
+  if (!target.mayCreate) return restoreInPlace(restoring, wanted);
   const { print, name } = wanted;
-  const beside = `${name.slice(0, 40)}_holdfast_${randomBytes(4).toString('hex')}`;
+  const beside = nameWith(name, `${BESIDE}${randomBytes(4).toString('hex')}`);
   const session = await target.maintenance(name);
   let inPlace = false;
   try {
     await tellLeftovers(session, name, warnings);
     await createDatabase(session, beside, print, target.facts.superuser ? print.owner : null);
     await loadAndCompare(restoring, print, beside);
-    if (state === 'absent') await applySettings(session, beside, print.settings);
-    const before = state === 'absent' ? null : `${name.slice(0, 40)}_before_${compactTime(run.clock.now())}`;
+    // An empty one's own come over them at the switch.
+    if (state === 'absent' || state === 'empty')
+      warnings.push(...(await applySettings(session, beside, print.settings)));
+    const before = state === 'absent' ? null : nameWith(name, `_before_${compactTime(run.clock.now())}`);
     await switchDatabase(session, beside, name, before);
     inPlace = true;
     if (state === 'empty') await session.query(`drop database ${quoteName(before as string)}`);
@@ -125,17 +124,13 @@ async function restoreDatabase(
   }
 }
 
-/** Without the right to create databases there is no beside: one transaction, into an empty database only. */
-async function restoreInPlace(restoring: Restoring, wanted: Wanted, state: 'absent' | 'empty' | number): Promise<void> {
+/** Without the right to create databases there is no beside: one transaction, into an empty database (`statesOf`). */
+async function restoreInPlace(restoring: Restoring, { print, name }: WantedDatabase): Promise<void> {
   const { target, warnings } = restoring;
   const { user } = target.facts;
-  if (state !== 'empty')
-    throw new TargetUnusable(
-      `${user} may not create databases on the target, and ${wanted.name} is ${state === 'absent' ? 'not there' : 'not empty'}`,
-      { hint: `ALTER ROLE "${user}" CREATEDB, or create an empty database and restore to it` },
-    );
-  warnings.push(`${user} may not create databases: restored in place, in one transaction, and compared afterwards`);
-  await loadAndCompare(restoring, wanted.print, wanted.name);
+  const how = loadedAtOnce(print) ? 'in one transaction' : 'with too many objects for one transaction';
+  warnings.push(`${user} may not create databases: restored in place, ${how}, and compared afterwards`);
+  await loadAndCompare(restoring, print, name);
 }
 
 async function loadAndCompare(restoring: Restoring, print: DatabasePrint, database: string): Promise<void> {
@@ -190,8 +185,9 @@ async function ownerOptions(restoring: Restoring, print: DatabasePrint, database
 
 async function tellLeftovers(session: Session, name: string, warnings: string[]): Promise<void> {
   const rows = await session.query(`select datname from pg_catalog.pg_database order by 1`);
-  const prefix = `${name.slice(0, 40)}_holdfast_`;
-  const left = rows.map(([database]) => database as string).filter((database) => database.startsWith(prefix));
+  const left = rows
+    .map(([database]) => database as string)
+    .filter((database) => database === nameWith(name, `${BESIDE}${database.slice(-8)}`));
   if (left.length > 0)
     warnings.push(`left by a restore that was interrupted, may be dropped: ${left.map(quoteName).join(', ')}`);
 }

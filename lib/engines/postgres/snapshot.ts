@@ -1,7 +1,7 @@
 import { type HoldfastError, SourceLocked } from '#core/errors';
 import type { RunContext } from '#core/ports';
 import type { Access } from '#engines/postgres/access';
-import { listTables, type TableFacts } from '#engines/postgres/catalog';
+import { areStillListed, listTables, type TableFacts } from '#engines/postgres/catalog';
 import { SqlFailed, statementFailure } from '#engines/postgres/failures';
 import { openSession, type Session } from '#engines/postgres/session';
 import { batches, qualified, quoteText, settingsQuery, spoken } from '#engines/postgres/sql';
@@ -47,7 +47,8 @@ export async function openSnapshot(access: Access, settings: SnapshotSettings, r
     await session.query(settingsQuery(settings.lockTimeout));
     for (let attempt = 1; ; attempt++) {
       await settings.prepare?.(session);
-      const listed = wanted(await listTables(session));
+      const all = await listTables(session);
+      const listed = wanted(all);
       await session.query('begin isolation level repeatable read read only');
       try {
         await lockTables(session, listed, access, settings, run);
@@ -60,7 +61,7 @@ export async function openSnapshot(access: Access, settings: SnapshotSettings, r
       }
       const at = run.clock.now();
       const [id] = await session.one('select pg_catalog.pg_export_snapshot()');
-      const tables = wanted(await listTables(session));
+      const tables = (await areStillListed(session, all)) ? listed : wanted(await listTables(session));
       const locked = new Set(listed.map((table) => table.oid));
       const late = tables.filter((table) => !locked.has(table.oid));
       if (late.length > 0 && attempt < ATTEMPTS) {

@@ -3,13 +3,29 @@ export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** Bytes. A longer name is cut off by the server without a word, and may then be the name of something else. */
+const LONGEST_NAME = 63;
+
+/** `name` and an ending, as much of the name as there is room for. */
+export function nameWith(name: string, ending: string): string {
+  let room = LONGEST_NAME - Buffer.byteLength(ending);
+  let kept = '';
+  for (const character of name) {
+    room -= Buffer.byteLength(character);
+    if (room < 0) break;
+    kept += character;
+  }
+  return `${kept}${ending}`;
+}
+
 export function qualified(object: { readonly schema: string; readonly name: string }): string {
   return `${quoteName(object.schema)}.${quoteName(object.name)}`;
 }
 
 /** A literal that means the same whatever `standard_conforming_strings` says; line breaks escaped, so one line stays one. */
 export function quoteText(text: string): string {
-  const escaped = text.replace(/[\\']/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
+  // A quote doubled, not behind a backslash: a server may forbid that (backslash_quote).
+  const escaped = text.replaceAll('\\', '\\\\').replaceAll("'", "''").replaceAll('\n', '\\n').replaceAll('\r', '\\r');
   return `E'${escaped}'`;
 }
 

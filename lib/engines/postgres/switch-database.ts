@@ -66,10 +66,30 @@ const SETTING_CLAUSE = `pg_catalog.format('%I = %s', pg_catalog.split_part(entry
     then coalesce(nullif(pg_catalog.substr(entry, pg_catalog.strpos(entry, '=') + 1), ''), '''''')
     else pg_catalog.quote_literal(pg_catalog.substr(entry, pg_catalog.strpos(entry, '=') + 1)) end)`;
 
-/** `ALTER DATABASE … SET` of the source, as its fingerprint holds it: `name=value`. */
-export async function applySettings(session: Session, database: string, settings: readonly string[]): Promise<void> {
+/**
+ * `ALTER DATABASE … SET` of the source, as its fingerprint holds it: `name=value`.
+ * @returns those that this login may not set, or that this server does not know, in words
+ */
+export async function applySettings(
+  session: Session,
+  database: string,
+  settings: readonly string[],
+): Promise<string[]> {
+  const refused: string[] = [];
   for (const setting of settings) {
     const [clause] = await session.one(`select ${SETTING_CLAUSE} from (values (${quoteText(setting)})) as s(entry)`);
-    await session.query(`alter database ${quoteName(database)} set ${clause}`);
+    try {
+      await session.query(`alter database ${quoteName(database)} set ${clause}`);
+    } catch (error) {
+      if (!(error instanceof SqlFailed)) throw error;
+      refused.push(`a setting of the database is not restored: set ${clause}: ${error.message}`);
+    }
   }
+  return refused;
+}
+
+/** For a script: one statement for psql's \gexec, about the database it is connected to. */
+export function settingsStatement(settings: readonly string[]): string {
+  const entries = settings.map((setting) => `(${quoteText(setting)})`).join(', ');
+  return `select pg_catalog.format('alter database %I set %s', pg_catalog.current_database(), ${SETTING_CLAUSE.replace(/\n\s*/g, ' ')}) from (values ${entries}) as s(entry)`;
 }

@@ -1,7 +1,7 @@
 import { HoldfastError, SourceRefused, SourceUnreachable, SourceUnsupported, TargetUnusable } from '#core/errors';
 import type { RunContext, SourceRef } from '#core/ports';
 import { type Access, atDatabase } from '#engines/postgres/access';
-import { parseAddress, printable } from '#engines/postgres/address';
+import { type Address, parseAddress, printable } from '#engines/postgres/address';
 import { anyClient, clientOf, type Where } from '#engines/postgres/clients';
 import { DatabaseMissing, SqlFailed } from '#engines/postgres/failures';
 import { refusePooler } from '#engines/postgres/pooler';
@@ -16,6 +16,8 @@ export interface Target {
   readonly access: Access;
   /** Name of the database the URL means. */
   readonly database: string;
+  /** The one that it names; null = none, and then the client takes the login's. */
+  readonly named: string | null;
   /** On a database that is always there, and is not the one to be restored. */
   maintenance(besides: string): Promise<Session>;
   readonly facts: ServerFacts;
@@ -49,10 +51,12 @@ async function targetAt(access: Access, where: Where, sourceMajor: number, run: 
   try {
     await refusePooler(session, at, someClient, run);
     facts = await readServer(session);
-    const [create] = await session.one(
-      'select rolsuper or rolcreatedb from pg_catalog.pg_roles where rolname = current_user',
+    const [create, readOnly] = await session.one(
+      `select rolsuper or rolcreatedb, pg_catalog.current_setting('transaction_read_only')
+       from pg_catalog.pg_roles where rolname = current_user`,
     );
     mayCreate = create === 't';
+    if (readOnly === 'on') throw takesNoWrites(facts, address);
   } finally {
     await session.close();
   }
@@ -68,6 +72,7 @@ async function targetAt(access: Access, where: Where, sourceMajor: number, run: 
   ];
   return {
     access,
+    named: address.keywords['dbname'] ?? null,
     database: address.keywords['dbname'] ?? address.keywords['user'] ?? facts.database,
     maintenance: (besides) => maintenanceSession(access, psql.path, besides, run),
     facts,
@@ -78,7 +83,19 @@ async function targetAt(access: Access, where: Where, sourceMajor: number, run: 
   };
 }
 
-const ALWAYS_THERE = ['postgres', 'template1'];
+function takesNoWrites({ standby }: ServerFacts, address: Address): TargetUnusable {
+  const where = printable(address);
+  if (standby)
+    return new TargetUnusable(`${where} is a standby: it takes its data from its primary alone`, {
+      hint: 'restore into its primary, or into a server of its own',
+    });
+  return new TargetUnusable(`${where} takes no writes: default_transaction_read_only is on`, {
+    hint: 'managed servers set it when their disk is full: make room there, or restore to another server',
+  });
+}
+
+/** For connecting to, where nobody's data is expected. */
+export const ALWAYS_THERE: readonly string[] = ['postgres', 'template1'];
 
 async function anyDatabase(
   access: Access,
@@ -88,11 +105,27 @@ async function anyDatabase(
   try {
     return { session: await openSession(access, psql, run), at: access };
   } catch (error) {
-    if (!(error instanceof DatabaseMissing)) throw error;
-    const session = await maintenanceSession(access, psql, '', run);
-    const [database] = await session.one('select pg_catalog.current_database()');
-    return { session, at: atDatabase(access, database as string) };
+    if (error instanceof DatabaseMissing) return elsewhere(access, psql, run);
+    // A server that speaks another language than English may have said that the database is missing.
+    if (!(error instanceof SourceRefused)) throw error;
+    const found = await elsewhere(access, psql, run).catch(() => null); // refused there too: the first refusal is told
+    if (found === null) throw error;
+    const named = quoteText(access.address.keywords['dbname'] ?? '');
+    const there = await found.session.query(`select 1 from pg_catalog.pg_database where datname = ${named}`);
+    if (there.length === 0) return found;
+    await found.session.close();
+    throw error;
   }
+}
+
+async function elsewhere(
+  access: Access,
+  psql: string,
+  run: RunContext,
+): Promise<{ readonly session: Session; readonly at: Access }> {
+  const session = await maintenanceSession(access, psql, '', run);
+  const [database] = await session.one('select pg_catalog.current_database()');
+  return { session, at: atDatabase(access, database as string) };
 }
 
 async function maintenanceSession(access: Access, psql: string, besides: string, run: RunContext): Promise<Session> {
@@ -120,11 +153,9 @@ export function unusable(error: unknown): unknown {
 }
 
 /** `absent`, `empty`, or how many objects of somebody's are in it. */
-export async function contentsOf(
-  target: Target,
-  database: string,
-  run: RunContext,
-): Promise<'absent' | 'empty' | number> {
+export type DatabaseContents = 'absent' | 'empty' | number;
+
+export async function contentsOf(target: Target, database: string, run: RunContext): Promise<DatabaseContents> {
   const session = await target.maintenance('');
   try {
     const found = await session.query(`select 1 from pg_catalog.pg_database where datname = ${quoteText(database)}`);

@@ -5,13 +5,13 @@ import type { RespConnection } from '#engines/redis/resp';
 
 /** What a scratch server holds, in a few hashes. Equal data, equal digests, on the same kind of server. */
 export interface ContentDigest {
-  /** DEBUG DIGEST: keys and values of all databases, and which keys expire; neither when, nor consumer groups. */
+  /** DEBUG DIGEST: keys and values of all databases, and which keys expire; neither when, nor more of a stream than its entries. */
   readonly values: string;
   /** Libraries of functions with their code. */
   readonly functions: string;
   /** By database number: when keys expire. Those that expire soon are left out, so that it holds while time passes. */
   readonly expiries: Readonly<Record<string, number>>;
-  /** By database number: consumer groups of streams, and what they have pending. */
+  /** By database number: which ids streams have given out, their consumer groups, and what these have pending. */
   readonly groups: Readonly<Record<string, number>>;
 }
 
@@ -46,6 +46,12 @@ local sum = 0
 for _, key in ipairs(page[2]) do
   local groups = redis.call('XINFO', 'GROUPS', key)
   local text = key .. flat(groups)
+  local stream = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #stream, 2 do
+    if stream[i] == 'last-generated-id' or stream[i] == 'max-deleted-entry-id' or stream[i] == 'entries-added' then
+      text = text .. flat({ stream[i], stream[i + 1] })
+    end
+  end
   for _, group in ipairs(groups) do text = text .. flat(redis.call('XPENDING', key, group[2])) end
   sum = (sum + tonumber(redis.sha1hex(text):sub(1, 12), 16)) % ${MODULUS}
 end

@@ -3,7 +3,7 @@ import { printable } from '#engines/redis/address';
 import { capture } from '#engines/redis/capture';
 import { check } from '#engines/redis/check';
 import { load } from '#engines/redis/load';
-import { restore } from '#engines/redis/restore';
+import { lookAtRedisTarget, restore } from '#engines/redis/restore';
 import { identityOf, lookAtSource } from '#engines/redis/source';
 
 /** Redis and Valkey, the whole server each time, as an RDB file. */
@@ -22,4 +22,5 @@ export const redis: StreamingEngine = {
   capture,
   load,
   restore,
+  lookAtTarget: lookAtRedisTarget,
 };

@@ -6,7 +6,9 @@ import type { ScratchServer } from '#engines/redis/scratch-server';
 
 const PAGE = '500';
 
-export const OTHER_GROUPS = 'stream with other consumer groups';
+export const OTHER_GROUPS = 'stream with other ids or consumer groups';
+/** Those that a server does not have, before Redis 7, are the same on both sides. */
+const GIVEN_OUT = ['last-generated-id', 'max-deleted-entry-id', 'entries-added'];
 
 /**
  * Compares two scratch servers key by key. Says database, type and how many, never a key's name: names hold session
@@ -61,7 +63,7 @@ interface Description {
   readonly digest: string;
   /** Unix milliseconds, -1 without; always -1 before Redis 7, which cannot be asked. */
   readonly expiry: number;
-  /** Of a stream: its groups and what they have pending. */
+  /** Of a stream: the ids it has given out, its groups, and what they have pending. */
   readonly groups: string;
 }
 
@@ -85,7 +87,9 @@ async function describe(connection: RespConnection, keys: readonly Buffer[]): Pr
 async function groupsOf(connection: RespConnection, key: Buffer): Promise<string> {
   const groups = (await connection.call('XINFO', 'GROUPS', key)) as readonly (readonly Reply[])[];
   const pending = await Promise.all(groups.map((group) => connection.call('XPENDING', key, group[1] as Buffer)));
-  return JSON.stringify([groups, pending]);
+  const stream = (await connection.call('XINFO', 'STREAM', key)) as readonly Reply[];
+  const ids = GIVEN_OUT.map((name) => stream[stream.findIndex((field) => String(field) === name) + 1]);
+  return JSON.stringify([groups, pending, ids.map(String)]);
 }
 
 async function* scan(connection: RespConnection, run: RunContext): AsyncGenerator<readonly Buffer[]> {

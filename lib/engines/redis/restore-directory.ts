@@ -1,4 +1,4 @@
-import { chown, mkdir, mkdtemp, readdir, readlink, realpath, rm, stat } from 'node:fs/promises';
+import { chown, mkdtemp, readdir, readlink, realpath, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { getuid } from 'node:process';
 import { Disproven, messageOf, NotProvableHere, TargetNotEmpty, TargetUnusable } from '#core/errors';
@@ -13,6 +13,7 @@ import { keepOnly } from '#engines/redis/only';
 import { startScratch } from '#engines/redis/scratch-server';
 import { exists, switchIn } from '#engines/redis/switch-in';
 import { unsealRdb } from '#engines/redis/unsealed';
+import { lookAtDirectory, makeDirectory } from '#engines/target-directory';
 
 /**
  * Writes dump.rdb and appendonlydir into the target, so that a server finds its data whatever its `appendonly` says.
@@ -38,6 +39,19 @@ export async function restoreToDirectory(
   } finally {
     await rm(stage, { recursive: true, force: true });
   }
+}
+
+/**
+ * What `restoreToDirectory` would refuse before it changes anything.
+ * @throws TargetNotEmpty, TargetUnusable, SpaceLacking
+ */
+export async function lookAtRedisDirectory(
+  { target: path, overwrite }: RestoreRequest,
+  { rdb }: Fingerprint,
+): Promise<void> {
+  const target = resolve(path);
+  await refuseTarget(target, overwrite);
+  await lookAtDirectory(target, rdb.bytes);
 }
 
 interface Filled {
@@ -117,7 +131,7 @@ async function refuseTarget(target: string, overwrite: boolean): Promise<void> {
 
 async function stageIn(target: string): Promise<string> {
   try {
-    await mkdir(target, { recursive: true });
+    await makeDirectory(target);
     return await mkdtemp(join(target, '.holdfast-restore-'));
   } catch (cause) {
     throw new TargetUnusable(`${target} cannot be written: ${messageOf(cause)}`, {

@@ -17,9 +17,10 @@ import { writeCommands } from '#engines/redis/aof';
 import { ask } from '#engines/redis/ask';
 import { type ContentDigest, sameContent, sameExpiries } from '#engines/redis/content-digest';
 import { countDifferences } from '#engines/redis/expected';
+import type { Fingerprint } from '#engines/redis/fingerprint';
 import { keyDifferences, OTHER_GROUPS } from '#engines/redis/key-differences';
 import { ARTIFACT } from '#engines/redis/layout';
-import { type Loaded, loadInto, scratchOptions } from '#engines/redis/load';
+import { type Loaded, loadInto, proverTools, scratchOptions } from '#engines/redis/load';
 import { keepOnly } from '#engines/redis/only';
 import { startScratch } from '#engines/redis/scratch-server';
 import { type ServerFacts, serverFacts } from '#engines/redis/server-facts';
@@ -38,11 +39,7 @@ export async function restoreToServer(
   bin: string | null,
   run: RunContext,
 ): Promise<RestoreOutcome> {
-  const address = targetAddress(request.target);
-  const cli = (await findTool('cli', run)).path;
-  const facts = await asTarget(() => serverFacts(cli, address, run));
-  refuseTarget(facts, address, request.overwrite);
-
+  const { cli, address, facts } = await reach(request, run);
   const folder = await mkdtemp(join(run.scratch, 'redis-restore-'));
   try {
     const loaded = await loadInto(folder, backup, bin, run, facts);
@@ -83,6 +80,46 @@ export async function restoreToServer(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/**
+ * What `restoreToServer` would refuse before it changes anything.
+ * @throws TargetNotEmpty, TargetUnusable, NotProvableHere, UsageError
+ */
+export async function lookAtRedisServer(
+  request: RestoreRequest,
+  fingerprint: Fingerprint,
+  only: readonly number[] | null,
+  bin: string | null,
+  run: RunContext,
+): Promise<void> {
+  const { cli, address, facts } = await reach(request, run);
+  await proverTools(fingerprint, bin, run, facts);
+  const numbers = only ?? fingerprint.keys?.databases?.map(({ index }) => index) ?? [];
+  await asTarget(() => refuseMissingDatabase(cli, address, Math.max(0, ...numbers), run));
+  const { usedMemory: needed } = fingerprint;
+  const { maxMemory } = facts;
+  const taken = request.overwrite ? 0 : (facts.usedMemory ?? 0);
+  if (needed !== null && maxMemory !== null && only === null && taken + needed > maxMemory)
+    throw new TargetUnusable(
+      `${printable(address)} may take ${maxMemory} bytes (maxmemory), of which ${taken} are taken, and the backup took ${needed}`,
+      { hint: 'give it more: redis-cli config set maxmemory; or restore into a directory' },
+    );
+}
+
+interface Reached {
+  readonly cli: string;
+  readonly address: RedisAddress;
+  readonly facts: ServerFacts;
+}
+
+/** @throws TargetNotEmpty, TargetUnusable, UsageError */
+async function reach({ target, overwrite }: RestoreRequest, run: RunContext): Promise<Reached> {
+  const address = targetAddress(target);
+  const cli = (await findTool('cli', run)).path;
+  const facts = await asTarget(() => serverFacts(cli, address, run));
+  refuseTarget(facts, address, overwrite);
+  return { cli, address, facts };
 }
 
 function targetAddress(target: string): RedisAddress {
@@ -209,7 +246,9 @@ async function compareWithTarget(
   const { loaded, only } = sent;
   await asTarget(() => fetchRdb(cli, address, join(sent.back, ARTIFACT), run));
   const options = scratchOptions(loaded.fingerprint, loaded.expected, loaded.tool);
-  const target = await startScratch({ ...options, directory: sent.back, highestDatabase: 1023 }, run);
+  // Others' databases may be there as well.
+  const highestDatabase = Math.max(1023, options.highestDatabase);
+  const target = await startScratch({ ...options, directory: sent.back, highestDatabase }, run);
   try {
     const back = await target.digest(loaded.soon);
     if (sameContent(back, sent.digest) && sameExpiries(back, sent.digest)) return [];

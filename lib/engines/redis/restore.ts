@@ -1,7 +1,8 @@
 import { UsageError } from '#core/errors';
 import type { OpenBackup, RestoreOutcome, RestoreRequest, RunContext, SourceRef } from '#core/ports';
-import { restoreToDirectory } from '#engines/redis/restore-directory';
-import { restoreToServer } from '#engines/redis/restore-server';
+import { readFingerprint } from '#engines/redis/fingerprint';
+import { lookAtRedisDirectory, restoreToDirectory } from '#engines/redis/restore-directory';
+import { lookAtRedisServer, restoreToServer } from '#engines/redis/restore-server';
 import { proverDirectory } from '#engines/redis/tools';
 
 /** Into a directory that a server can start in, or into a running server that is empty. */
@@ -13,9 +14,26 @@ export async function restore(
 ): Promise<RestoreOutcome> {
   const only = chosenDatabases(request.only);
   const bin = proverDirectory(source);
-  return /^[a-z][a-z+]*:\/\//i.test(request.target)
+  return isUrl(request.target)
     ? restoreToServer(backup, request, only, bin, run)
     : restoreToDirectory(backup, request, only, bin, run);
+}
+
+/** What `restore` would refuse before it changes anything. */
+export async function lookAtRedisTarget(
+  backup: OpenBackup,
+  request: RestoreRequest,
+  source: SourceRef | null,
+  run: RunContext,
+): Promise<void> {
+  const only = chosenDatabases(request.only);
+  const fingerprint = readFingerprint(await backup.fingerprint());
+  if (isUrl(request.target)) await lookAtRedisServer(request, fingerprint, only, proverDirectory(source), run);
+  else await lookAtRedisDirectory(request, fingerprint);
+}
+
+function isUrl(target: string): boolean {
+  return /^[a-z][a-z+]*:\/\//i.test(target);
 }
 
 /** `db0` or `0`; null = all. @throws UsageError */

@@ -13,6 +13,8 @@ export interface ServerFacts {
   readonly formerReplid: string | null;
   /** Bytes; an RDB is usually smaller. */
   readonly usedMemory: number | null;
+  /** Bytes it may use; null = as many as there are. */
+  readonly maxMemory: number | null;
   readonly databases: readonly DatabaseCount[];
   readonly modules: readonly string[];
   readonly role: string;
@@ -56,6 +58,7 @@ export async function serverFacts(cli: string, address: RedisAddress, run: RunCo
     replid: info.get('master_replid') ?? 'unknown',
     formerReplid: former === undefined || /^0*$/.test(former) ? null : former,
     usedMemory: numberOf(info, 'used_memory'),
+    maxMemory: numberOf(info, 'maxmemory') || null,
     databases: databasesOf(info),
     modules: modulesOf(text),
     role,

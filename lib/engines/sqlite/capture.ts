@@ -205,11 +205,16 @@ function warningsOf(seen: Examination, { journal, pinnedMilliseconds }: Snapshot
     (lacking) =>
       `not checked, because only the application can: ${lacking} (the snapshot's bytes are compared all the same)`,
   );
+  if (seen.violations.length > 0) warnings.push(brokenConstraints(seen));
   if (journal === 'rollback' && pinnedMilliseconds >= LONG_LOCK)
     warnings.push(
       `writers waited ${(pinnedMilliseconds / 1000).toFixed(1)} s for the copy: in WAL mode they would not (pragma journal_mode=wal)`,
     );
   return warnings;
+}
+
+export function brokenConstraints({ violations }: Examination): string {
+  return `some rows break a constraint of their table, and are in the backup as they are: ${violations.slice(0, 3).join('; ')}`;
 }
 
 /** "Locked" without a name helps nobody. */

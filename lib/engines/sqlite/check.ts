@@ -2,9 +2,18 @@ import { access, constants, mkdtemp, rm, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Cancelled, HoldfastError } from '#core/errors';
 import type { CheckLine, RunContext, SourceRef } from '#core/ports';
+import { quoteShell } from '#core/shell';
 import { formatBytes } from '#core/size';
 import { askWorker } from '#engines/sqlite/ask-worker';
-import { ARTIFACT, examined, fileOf, lookAt, refuseDamaged, snapshotTo } from '#engines/sqlite/capture';
+import {
+  ARTIFACT,
+  brokenConstraints,
+  examined,
+  fileOf,
+  lookAt,
+  refuseDamaged,
+  snapshotTo,
+} from '#engines/sqlite/capture';
 import { probesOf, withAnswers } from '#engines/sqlite/probes';
 import type { Look } from '#engines/sqlite/protocol';
 
@@ -101,6 +110,8 @@ async function* trySnapshot(source: SourceRef, run: RunContext): AsyncGenerator<
         `not checked, because only the application can: ${lacking}`,
         'the bytes are compared all the same; let a drill run the application on a restored copy',
       );
+    if (seen.violations.length > 0)
+      yield advice('snapshot', brokenConstraints(seen), `sqlite3 ${quoteShell(file)} 'pragma integrity_check'`);
     const { warnings } = withAnswers(asked, seen.probes);
     for (const warning of warnings)
       yield { name: 'probes', ok: false, message: warning, hint: 'mend the query or its expect in the plan' };

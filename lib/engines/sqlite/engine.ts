@@ -2,7 +2,7 @@ import type { StreamingEngine } from '#core/ports';
 import { capture, inspect } from '#engines/sqlite/capture';
 import { check } from '#engines/sqlite/check';
 import { load } from '#engines/sqlite/load';
-import { restore } from '#engines/sqlite/restore';
+import { lookAtSqliteTarget, restore } from '#engines/sqlite/restore';
 
 /** SQLite: a pinned copy of the file, taken and read by a child process, proven byte for byte. */
 export const sqlite: StreamingEngine = {
@@ -12,4 +12,5 @@ export const sqlite: StreamingEngine = {
   capture,
   load: (backup, _source, run) => load(backup, run),
   restore: (backup, request, _source, run) => restore(backup, request, run),
+  lookAtTarget: (backup, request) => lookAtSqliteTarget(backup, request),
 };

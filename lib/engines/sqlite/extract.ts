@@ -2,6 +2,7 @@ import { DatabaseSync } from 'node:sqlite';
 import {
   explain,
   lacksApplication,
+  openStill,
   quoteName,
   quoteText,
   single,
@@ -9,6 +10,8 @@ import {
   stillUrl,
 } from '#engines/sqlite/database';
 import { type Extraction, type ExtractRequest, WorkerFailure } from '#engines/sqlite/protocol';
+
+const CONSTRAINT = 19;
 
 interface SchemaRow {
   readonly type: string;
@@ -27,14 +30,27 @@ export function extractTables({ file, into, tables }: ExtractRequest): Extractio
   soundSqliteVersion();
   try {
     // `defensive` forbids both writing the schema and making tables with the names of shadow tables.
-    const database = new DatabaseSync(into, { defensive: false, enableForeignKeyConstraints: false });
+    const database = new DatabaseSync(into, {
+      defensive: false,
+      enableForeignKeyConstraints: false,
+      enableDoubleQuotedStringLiterals: true,
+    });
     try {
+      database.exec(`pragma encoding = ${quoteText(encodingOf(file))}`);
       database.exec(`attach ${quoteText(stillUrl(file).href)} as backup`);
       takeSettings(database);
+      // A row that is there comes along, whatever its table would say of it today, and with what function.
+      database.exec('pragma ignore_check_constraints = on');
       const lacking: string[] = [];
       database.exec('begin');
       const selected = select(database, tables);
-      for (const row of selected) copyTable(database, row);
+      for (const row of selected) {
+        try {
+          copyTable(database, row);
+        } catch (error) {
+          throw notByItself(row, error);
+        }
+      }
       copySequences(database, selected);
       for (const row of dependants(database, selected)) {
         try {
@@ -54,9 +70,19 @@ export function extractTables({ file, into, tables }: ExtractRequest): Extractio
   }
 }
 
+/** A database of another encoding could not be attached. */
+function encodingOf(file: string): string {
+  const database = openStill(file);
+  try {
+    return String(single(database.prepare('pragma encoding')));
+  } finally {
+    database.close();
+  }
+}
+
 /** They can only be set while the new database is empty. */
 function takeSettings(database: DatabaseSync): void {
-  for (const name of ['page_size', 'encoding', 'auto_vacuum', 'user_version', 'application_id']) {
+  for (const name of ['page_size', 'auto_vacuum', 'user_version', 'application_id']) {
     const value = single(database.prepare(`pragma backup.${name}`));
     database.exec(`pragma main.${name} = ${typeof value === 'number' ? value : quoteText(String(value))}`);
   }
@@ -119,6 +145,18 @@ function copyTable(database: DatabaseSync, row: SchemaRow): void {
   const columns = [...(alias ? [alias] : []), ...plain].join(', ');
   const table = quoteName(row.name);
   database.exec(`insert into main.${table}(${columns}) select ${columns} from backup.${table} not indexed`);
+}
+
+/** A table with a function of the application's, or with rows that it would not take today, comes back with its file only. */
+function notByItself(row: SchemaRow, error: unknown): unknown {
+  const { errcode = 0, message } = error as Error & { errcode?: number };
+  if (!lacksApplication(error) && (errcode & 0xff) !== CONSTRAINT) return error;
+  return new WorkerFailure(
+    'failed',
+    `table ${row.name} cannot be taken out by itself: ${message}`,
+    'restore the whole file: leave --only out',
+    error,
+  );
 }
 
 /** What AUTOINCREMENT has given out, even when the rows are gone. */

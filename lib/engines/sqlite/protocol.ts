@@ -80,6 +80,8 @@ export interface Examination {
   readonly schema: string;
   /** What `integrity_check` complains of; empty = sound. */
   readonly complaints: readonly string[];
+  /** Rows that break a constraint of their table, in the words of `integrity_check`. */
+  readonly violations: readonly string[];
   /** What could not be checked without the application's functions or collations, and why: `table t: …`. */
   readonly unchecked: readonly string[];
   readonly tables: readonly TableContents[];

@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { Disproven, TargetUnusable, UsageError } from '#core/errors';
 import type { Difference, OpenBackup, RestoreOutcome, RestoreRequest, RunContext } from '#core/ports';
 import { askWorker } from '#engines/sqlite/ask-worker';
@@ -8,19 +9,13 @@ import { compareFile, examineRestored } from '#engines/sqlite/load';
 import { switchIn } from '#engines/sqlite/switch-in';
 import { HOLDERS_UNKNOWN, holdersUnknown, lookAtTarget, prepareDirectory, type Target } from '#engines/sqlite/target';
 import { unsealToFile } from '#engines/sqlite/unseal-to-file';
+import { lookAtDirectory } from '#engines/target-directory';
 
 /** Beside, compared, then switched in. Nothing at the target changes before the comparison said equal. */
 export async function restore(backup: OpenBackup, request: RestoreRequest, run: RunContext): Promise<RestoreOutcome> {
   const { manifest } = backup;
-  const sourceFile = manifest.identity['path'];
-  if (sourceFile === undefined) throw new UsageError(`backup ${manifest.id} is not one of a SQLite database`);
-  if (request.target.includes('://'))
-    throw new TargetUnusable(`got ${request.target.split('://')[0]}://…, want a path for the database file`, {
-      hint: `--to ./${manifest.source}.db`,
-    });
-  const fingerprint = readFingerprint(await backup.fingerprint());
-  const target = lookAtTarget(request.target, sourceFile, request.overwrite);
-  prepareDirectory(target);
+  const { sourceFile, fingerprint, target } = await examine(backup, request);
+  await prepareDirectory(target);
   run.progress.stage(`restoring ${target.file}`, fingerprint.bytes);
   const full = `${target.beside}.full`;
   try {
@@ -45,6 +40,33 @@ export async function restore(backup: OpenBackup, request: RestoreRequest, run: 
     for (const path of [target.beside, full])
       for (const suffix of ['', ...SIDECARS]) rmSync(`${path}${suffix}`, { force: true });
   }
+}
+
+/**
+ * What `restore` would refuse before it changes anything.
+ * @throws TargetNotEmpty, TargetUnusable, SpaceLacking, UsageError
+ */
+export async function lookAtSqliteTarget(backup: OpenBackup, request: RestoreRequest): Promise<void> {
+  const { fingerprint, target } = await examine(backup, request);
+  await lookAtDirectory(dirname(target.file), fingerprint.bytes);
+}
+
+interface Examined {
+  readonly sourceFile: string;
+  readonly fingerprint: Fingerprint;
+  readonly target: Target;
+}
+
+async function examine(backup: OpenBackup, request: RestoreRequest): Promise<Examined> {
+  const { manifest } = backup;
+  const sourceFile = manifest.identity['path'];
+  if (sourceFile === undefined) throw new UsageError(`backup ${manifest.id} is not one of a SQLite database`);
+  if (request.target.includes('://'))
+    throw new TargetUnusable(`got ${request.target.split('://')[0]}://…, want a path for the database file`, {
+      hint: `--to ./${manifest.source}.db`,
+    });
+  const fingerprint = readFingerprint(await backup.fingerprint());
+  return { sourceFile, fingerprint, target: lookAtTarget(request.target, sourceFile, request.overwrite) };
 }
 
 async function restoreTables(

@@ -1,8 +1,9 @@
-import { mkdirSync, readdirSync, realpathSync, rmSync, type Stats, statSync } from 'node:fs';
+import { readdirSync, realpathSync, rmSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { messageOf, TargetNotEmpty, TargetUnusable } from '#core/errors';
 import { canSeeHolders, describeHolders, holdersOf } from '#engines/sqlite/in-use';
 import { FILE_EXTENSIONS } from '#engines/sqlite/restore-script';
+import { makeDirectory } from '#engines/target-directory';
 
 export interface Target {
   /** The database file to be. */
@@ -55,10 +56,10 @@ export function lookAtTarget(target: string, sourceFile: string, overwrite: bool
 }
 
 /** Makes the target's directory, and removes what a killed restore left there. */
-export function prepareDirectory({ file }: Target): void {
+export async function prepareDirectory({ file }: Target): Promise<void> {
   const folder = dirname(file);
   try {
-    mkdirSync(folder, { recursive: true });
+    await makeDirectory(folder);
     removeLeftovers(folder, basename(file));
   } catch (cause) {
     throw new TargetUnusable(`cannot use the directory ${folder}: ${messageOf(cause)}`, {

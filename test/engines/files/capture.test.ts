@@ -267,6 +267,48 @@ describe('capturing files', () => {
     assert.equal(listTree(join(target, 'tree')), listTree(folder));
   });
 
+  test('I2: a name of a hard-linked file that is given to another file meanwhile does not change its other names', async () => {
+    const source = (): SourceRef =>
+      filesSource({
+        paths: [
+          tree((root) => {
+            writeFileSync(join(root, 'first'), 'as it was');
+            linkSync(join(root, 'first'), join(root, 'second'));
+          }),
+        ],
+      });
+    const replaced = source();
+    const folder = replaced.settings.files?.paths[0];
+    const replacing = withTarBy(`echo other > "${folder}/new"; mv "${folder}/new" "${folder}/first"; ${runTar}`);
+    await assert.rejects(captured(replaced, replacing), (error: Error) => {
+      assert.ok(error instanceof CaptureIncomplete, String(error));
+      assert.match(error.message, /tree\/first was replaced while it was read, and tree\/second is another name/);
+      return true;
+    });
+    const written = source();
+    const file = `${written.settings.files?.paths[0]}/first`;
+    const all = await captured(written, withTarBy(`echo other > "${file}"; ${runTar}`));
+    assert.deepEqual(
+      all.index.filter(({ kind }) => kind === 'hard').map(({ path }) => path),
+      ['tree/second'],
+    );
+  });
+
+  test('a path longer than any system call takes is refused with its beginning', async () => {
+    const folder = tree(() => undefined);
+    const deeper = `cd "${folder}"; for i in $(seq 25); do mkdir ${'d'.repeat(200)}; cd -P ${'d'.repeat(200)}; done`;
+    try {
+      execFileSync('bash', ['-c', deeper]);
+      await assert.rejects(captured(filesSource({ paths: [folder] })), (error: Error) => {
+        assert.ok(error instanceof CaptureIncomplete, String(error));
+        assert.match(error.message, /^the path of tree\/ddd.* bytes; a path may have 4095/);
+        return true;
+      });
+    } finally {
+      execFileSync('rm', ['-rf', folder]);
+    }
+  });
+
   test('a sparse file stays small in the archive and in the copy, and its sha256 is of the whole', async () => {
     const folder = tree((root) => sparse(join(root, 'image'), 1 << 30, [0, 700_000_000]));
     const source = filesSource({ paths: [folder] });

@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -56,6 +56,50 @@ describe('restoring files', () => {
     assert.equal(outcome.verified, true);
     assert.deepEqual(readdirSync(target), ['tree']);
     assert.equal(listTree(join(target, 'tree')), listTree(tree));
+  });
+
+  test('a path too long for the place is refused before anything is unpacked that nobody could remove', async () => {
+    const folder = join(place.folder(), 'tree');
+    const names: string[] = [];
+    for (let left = 3990 - folder.length; left > 0; left -= 201) names.push('d'.repeat(Math.min(left, 200)));
+    mkdirSync(join(folder, ...names), { recursive: true });
+    const source = filesSource({ paths: [folder] });
+    const capture = await files.capture(source, opened.run);
+    const long = await storeCapture(capture, source, opened.run).finally(() => capture.close());
+    const deep = join(place.folder(), 'x'.repeat(90), 'x'.repeat(90));
+    mkdirSync(deep, { recursive: true });
+    const backup = long.backup(opened.run, { through: 'child' });
+    await assert.rejects(files.restore(backup, { target: deep, only: [], overwrite: false }, null, opened.run), {
+      name: 'TargetUnusable',
+      message: /^a path of the backup has \d+ bytes, below .* 4095 are allowed$/,
+    });
+    assert.deepEqual(readdirSync(deep), []);
+    await assert.rejects(files.load(backup, source, { ...opened.run, scratch: deep }), { name: 'NotProvableHere' });
+    assert.deepEqual(readdirSync(deep), []);
+    await long.remove();
+  });
+
+  test('I6: restore.script brings back what only root may set, and counts right where / itself was listed', async () => {
+    const folder = join(place.folder(), 'tree');
+    mkdirSync(folder);
+    // cap_net_raw+ep, as the kernel keeps it.
+    const capability = `\x01\0\0\x02\0\x20${'\0'.repeat(14)}`;
+    // Who is not root sees that attributes come back at all.
+    const attribute = process.getuid?.() === 0 ? 'security.capability' : 'user.capability';
+    const program = { name: 'program', body: 'x', pax: { [`SCHILY.xattr.${attribute}`]: capability } };
+    execFileSync('tar', ['-C', folder, '-x', '--xattrs', '--xattrs-include=*'], { input: tarOf([program]) });
+    for (const source of [filesSource({ paths: [folder] }), filesSource({ paths: ['/'], exclude: ['/*'] })]) {
+      const capture = await files.capture(source, opened.run);
+      const one = await storeCapture(capture, source, opened.run).finally(() => capture.close());
+      const target = place.folder();
+      const script = `set -eu\nplain() { cat "$VAULT/$1"; }\n${one.result.restoreScript}`;
+      execFileSync('sh', ['-eu', '-c', script], { env: { ...process.env, VAULT: one.folder, TARGET: target } });
+      if (existsSync(join(target, 'tree'))) {
+        const again = execFileSync('tar', ['-C', target, '-c', '--format=posix', '--xattrs', 'tree/program']);
+        assert.ok(again.includes(`${attribute}=${capability}`));
+      }
+      await one.remove();
+    }
   });
 
   test('--only of one file, of a directory, of a pattern, and of a path as it was on the source', async () => {
@@ -116,6 +160,23 @@ describe('restoring files', () => {
     const aside = /now in (.*)$/.exec(outcome.warnings[0] as string)?.[1] as string;
     assert.match(aside, /\.before-\d{8}T\d{6}Z$/);
     assert.equal(readFileSync(join(aside, 'tree/docs/mine'), 'utf8'), 'mine');
+  });
+
+  test('I11: overwriting twice in one second keeps both that were in the way', async () => {
+    const target = place.folder();
+    const [run, now] = [opened.run, new Date()];
+    const hurried = { ...run, clock: { ...run.clock, now: () => now } };
+    const only = ['tree/docs/7.json'];
+    const kept: string[] = [];
+    mkdirSync(join(target, 'tree/docs'), { recursive: true });
+    for (const content of ['first', 'second']) {
+      writeFileSync(join(target, 'tree/docs/7.json'), content);
+      const backup = stored.backup(run, { through: 'child' });
+      const outcome = await files.restore(backup, { target, only, overwrite: true }, null, hurried);
+      const aside = /now in (.*)$/.exec(outcome.warnings[0] as string)?.[1] as string;
+      kept.push(readFileSync(join(aside, 'tree/docs/7.json'), 'utf8'));
+    }
+    assert.deepEqual(kept, ['first', 'second']);
   });
 
   test('I11: overwriting with --only replaces that file alone', async () => {

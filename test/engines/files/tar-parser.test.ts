@@ -145,6 +145,7 @@ describe('reading an archive as it flows by', () => {
         'tar: é: File shrank by 12 bytes; padding with zeros',
         '/usr/bin/tar: gone: Cannot stat: No such file or directory',
         'tar: gone too: File removed before we read it',
+        'tar: was a directory/gone: Cannot stat: Not a directory',
         'tar: x: Cannot open: Permission denied',
         'tar: y: Read error at byte 0, while reading 512 bytes: Input/output error',
         'tar: Exiting with failure status due to previous errors',
@@ -153,7 +154,7 @@ describe('reading an archive as it flows by', () => {
     );
     assert.deepEqual(words, {
       changed: ['a\nb\xc3\xa9\\c', '\xc3\xa9'],
-      vanished: 2,
+      vanished: 3,
       others: [
         'x: Cannot open: Permission denied',
         'y: Read error at byte 0, while reading 512 bytes: Input/output error',

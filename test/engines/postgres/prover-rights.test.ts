@@ -52,7 +52,7 @@ describe('postgres: a prover of the user’s own whose login is no superuser', (
       const wrapped = await owned('plain', 'create foreign data wrapper elsewhere');
       assert.match(
         (await proofLine(wrapped, run)).message,
-        /no superuser, and the source's event triggers or foreign-data wrappers/,
+        /no superuser, and the source's event triggers, foreign-data wrappers or subscriptions/,
       );
       const extended = await owned('plain', 'create extension pageinspect');
       const line = await proofLine(extended, run);

@@ -82,6 +82,33 @@ describe('postgres: restore', () => {
     });
   });
 
+  test('I11: a name as long as a name can be, in letters of three bytes: the old database is kept, not dropped', async () => {
+    const name = '日'.repeat(21);
+    await server.sql('postgres', `create database "${name}"`);
+    await server.sql(name, 'create table precious (id int)');
+    await withBackup(source, async (stored, run) => {
+      const { warnings } = await restore(stored, run, server.url(name), { overwrite: true });
+      const [, kept = ''] = /is kept as database (\S+);/.exec(warnings.join()) ?? [];
+      assert.match(kept, /^日{13}_before_/);
+      assert.equal(await server.sql(kept, 'select count(*) from precious'), '0');
+      assert.equal(await server.sql(name, 'select count(*) from accounts'), '100');
+    });
+  });
+
+  test('a target that is not there is known as that, whatever the words of its server; --only a name with line breaks', async () => {
+    // Words that are not matched, as those of a server in another language are not.
+    const name = 'not\nthere';
+    await server.sql(database, 'create table "line\r\nbreaks" as select 7 as n');
+    await withBackup(source, async (stored, run) => {
+      await restore(stored, run, server.url(name));
+      const only = ['line\r\nbreaks'];
+      await server.sql(`dbname='${name}'`, 'drop table "line\r\nbreaks"');
+      await restore(stored, run, server.url(name), { only });
+      assert.equal(await server.sql(`dbname='${name}'`, 'select n from "line\r\nbreaks"'), '7');
+    });
+    await server.sql(database, 'drop table "line\r\nbreaks"');
+  });
+
   test('--only a table that stands before much else in the dump, which nobody reads then', async () => {
     const large = await freshDatabase(server);
     await server.sql(
@@ -110,6 +137,36 @@ describe('postgres: restore', () => {
         (await readdir(run.scratch)).filter((left) => left !== 'pids' && !/dump/.test(left)),
         [],
       );
+    });
+  });
+
+  test('I11: --only a table whose old one was renamed says what is in the way, and how to move it whole', async () => {
+    const name = await freshDatabase(server);
+    await withBackup(source, async (stored, run) => {
+      const only = ['orders', 'accounts'];
+      await restore(stored, run, server.url(name), { only });
+      const there = await refused(restore(stored, run, server.url(name), { only }), 'target-not-empty');
+      assert.doesNotMatch(there.hint ?? '', /rename/, 'that alone is not enough');
+      await server.sql(name, 'alter table orders rename to orders_bad; alter table accounts rename to accounts_bad');
+      const renamed = await refused(restore(stored, run, server.url(name), { only }), 'target-unusable');
+      assert.match(renamed.message, /do not fit into the target: relation ".*" already exists/);
+      assert.match(renamed.hint ?? '', /set schema aside/);
+      await server.sql(
+        name,
+        'create schema aside; alter table orders_bad set schema aside; alter table accounts_bad set schema aside',
+      );
+      assert.equal((await restore(stored, run, server.url(name), { only })).verified, true);
+    });
+  });
+
+  test('a database that nobody may connect to, as a switch that was killed leaves it, says how it is opened', async () => {
+    const name = await freshDatabase(server);
+    await server.sql('postgres', `alter database ${name} allow_connections false`);
+    await withBackup(source, async (stored, run) => {
+      const shut = await refused(restore(stored, run, server.url(name), { overwrite: true }), 'target-unusable');
+      assert.match(`${shut.message} ${shut.hint}`, /not currently accepting connections.*ALLOW_CONNECTIONS true/);
+      await server.sql('postgres', `alter database ${name} allow_connections true`);
+      assert.equal((await restore(stored, run, server.url(name), { overwrite: true })).verified, true);
     });
   });
 
@@ -166,6 +223,40 @@ describe('postgres: restore', () => {
     });
   });
 
+  test('I11: a look refuses what a restore would, roles and databases are as they were', async () => {
+    await withBackup(source, async (stored, run) => {
+      const name = await freshDatabase(server);
+      await server.sql(
+        'postgres',
+        `create role meek login password 'x'; alter database ${name} owner to meek;
+         create role fixed createdb login password 'x'; alter role fixed set default_transaction_read_only = on`,
+      );
+      const catalog = (): Promise<string> =>
+        server.sql('postgres', 'select (select count(*) from pg_database), (select count(*) from pg_roles)');
+      const before = await catalog();
+      const look = (target: string, only: string[] = []): Promise<void> =>
+        postgres.lookAtTarget(
+          stored.backup(run, { through: 'child' }),
+          { target, only, overwrite: false },
+          source,
+          run,
+        );
+      await look(server.url('brand_new_one'));
+      await look(server.url(name, 'meek', 'x'));
+      await look(server.url(name), ['events']);
+      await refused(look(server.url('nowhere', 'meek', 'x')), 'target-unusable');
+      await refused(look(server.url(name, 'meek', 'x'), ['events']), 'target-unusable');
+      await refused(look(server.url(database), ['events']), 'target-not-empty');
+      await refused(look(server.url(name), ['no_such_table']), 'usage');
+      await refused(look('postgresql://u@127.0.0.1:1/x'), 'target-unusable');
+      const { message, hint } = await refused(look(server.url('brand_new_one', 'fixed', 'x')), 'target-unusable');
+      assert.match(message, /takes no writes: default_transaction_read_only is on/);
+      assert.match(hint ?? '', /disk is full/);
+      await refused(restore(stored, run, server.url('brand_new_one', 'fixed', 'x')), 'target-unusable');
+      assert.equal(await catalog(), before);
+    });
+  });
+
   test('databases: all go back to another server, or one of them under another name', async () => {
     const other = await newServer();
     try {
@@ -181,6 +272,18 @@ describe('postgres: restore', () => {
         assertSameLines(await other.dump(database), await server.dump(database));
         await restore(stored, run, other.url('just_one'), { only: [database] });
         assertSameLines(await other.dump('just_one'), await server.dump(database));
+        // The url of a server, with nothing or `postgres` to connect to, gives it no other name.
+        for (const url of [other.url(''), other.url('postgres')]) {
+          await other.sql('just_one', `drop database ${database}`);
+          const back = await restore(stored, run, url, { only: [database] });
+          assert.match(back.target, new RegExp(`/${database}$`));
+          assertSameLines(await other.dump(database), await server.dump(database));
+        }
+        assert.equal(
+          await other.sql('just_one', `select count(*) from pg_database where datname in ('postgres', '${database}')`),
+          '2',
+        );
+        assert.equal(await other.sql('postgres', 'select count(*) from pg_class where relname = $$events$$'), '0');
       });
     } finally {
       await other.stop();

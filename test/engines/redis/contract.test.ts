@@ -100,6 +100,7 @@ const kit: EngineKit = {
     'a key that expired now stays': change(['PERSIST', 'session']),
     'a key that expires at another time': change(['PEXPIRE', 'session', '7777777']),
     'a consumer group lost': change(['XGROUP', 'DESTROY', 'stream', 'workers']),
+    'a stream that gives out other ids': change(['XSETID', 'stream', '99-0']),
     'a function lost': change(['FUNCTION', 'DELETE', 'mylib']),
   },
   placeOf: (source) => String(serverOf(source).port),

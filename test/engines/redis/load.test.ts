@@ -112,7 +112,7 @@ test('a difference names database, type and number, and no key', async () => {
     assert.deepEqual([...found].sort(), [
       'db 0: hash with another value (1 key)',
       'db 0: set with another value (1 key)',
-      'db 0: stream with other consumer groups (1 key)',
+      'db 0: stream with other ids or consumer groups (1 key)',
       'db 0: string with another value (1 key)',
       'db 15: string with another expiry (1 key)',
       'db 3: list missing (1 key)',

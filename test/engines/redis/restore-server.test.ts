@@ -51,6 +51,11 @@ function restore(
   return redis.restore((options.stored ?? everything).backup(run, { through: 'child' }), request, null, run);
 }
 
+function look(target: string, options: { only?: readonly string[]; overwrite?: boolean } = {}): Promise<void> {
+  const request = { target, only: options.only ?? [], overwrite: options.overwrite ?? false };
+  return redis.lookAtTarget(everything.backup(run, { through: 'child' }), request, null, run);
+}
+
 async function failsWith(work: Promise<unknown>, code: string, message: RegExp): Promise<void> {
   await assert.rejects(work, (error: HoldfastError) => {
     assert.equal(error.code, code, error.message);
@@ -183,6 +188,21 @@ test('a target without a database of that number is refused before a key is sent
   assert.equal(await target.cli(['INFO', 'keyspace']), '# Keyspace\r\n');
 });
 
+test('a database beyond the thousandth comes back, and is compared', async () => {
+  const config = ['databases 2000'];
+  const server = await bench.server({ config });
+  await write(server, [
+    ['SELECT', '1999'],
+    ['SET', 'far', 'away'],
+  ]);
+  const stored = await backUp(server);
+  const target = await bench.server({ config });
+  const outcome = await restore(`redis://127.0.0.1:${target.port}`, { stored });
+  assert.equal(outcome.verified, true);
+  assert.equal(await contentsOf(target), await contentsOf(server));
+  await stored.remove();
+});
+
 test('pending entries of deleted messages do not survive as commands: said, and not called verified', async () => {
   const server = await bench.server();
   await write(server, [
@@ -194,7 +214,10 @@ test('pending entries of deleted messages do not survive as commands: said, and 
   const stored = await backUp(server);
   const outcome = await restore(urlOf(await bench.server()), { stored });
   assert.equal(outcome.verified, false);
-  assert.match(outcome.warnings.join('\n'), /db 0: stream with other consumer groups \(1 key\): pending entries/);
+  assert.match(
+    outcome.warnings.join('\n'),
+    /db 0: stream with other ids or consumer groups \(1 key\): pending entries/,
+  );
   const target = await bench.directory();
   assert.equal((await restore(target, { stored })).verified, true);
   assert.equal(await contentsOf(await bench.serverOver(target)), await contentsOf(server));
@@ -209,6 +232,23 @@ test('a target that is down, wants a password, is a replica, or is named with a 
   await failsWith(restore(urlOf(replica)), 'target-unusable', /is a replica/);
   const open = await bench.server();
   await failsWith(restore(`${urlOf(open)}/3`), 'usage', /under the numbers they had/);
+});
+
+test('I11: a look at a server refuses what a restore would, and what has no room there, and sends nothing', async () => {
+  const target = await bench.server();
+  await look(urlOf(target));
+  await target.cli(['SET', 'mine', '42']);
+  await failsWith(look(urlOf(target)), 'target-not-empty', /not empty: db0 1 keys/);
+  await look(urlOf(target), { overwrite: true });
+  assert.equal((await target.cli(['GET', 'mine'])).trim(), '42');
+  await failsWith(look('redis://127.0.0.1:1'), 'target-unusable', /Connection refused/);
+  await failsWith(look(`${urlOf(target)}/3`), 'usage', /under the numbers they had/);
+  const few = await bench.server({ config: ['databases 4'] });
+  await failsWith(look(urlOf(few)), 'target-unusable', /no database 15/);
+  await look(urlOf(few), { only: ['db0'] });
+  const small = await bench.server({ config: ['maxmemory 1mb'] });
+  await failsWith(look(urlOf(small)), 'target-unusable', /may take 1048576 bytes \(maxmemory\)/);
+  assert.equal(await small.cli(['INFO', 'keyspace']), '# Keyspace\r\n');
 });
 
 test('a target that changes what was sent is found out', async () => {

@@ -98,4 +98,121 @@ describe('what only the application can read is backed up, and said', () => {
       assert.match(changed.join('\n'), /table vectors_chunks/);
     });
   });
+
+  test('full-text tables whose tokenizer is not here', async () => {
+    await inFolder(async (folder) => {
+      const file = join(folder, 'app.db');
+      const database = new DatabaseSync(file, { defensive: false });
+      database.exec(
+        `create virtual table five using fts5(body, tokenize = 'porter ascii'); insert into five values ('hello');
+        create virtual table four using fts4(body, tokenize=porter); insert into four values ('hello');
+        create table plain(a int unique); insert into plain values (1);
+        pragma writable_schema = on; update sqlite_schema set sql = replace(sql, 'porter', 'swedish')`,
+      );
+      database.close();
+      const { result, differences, changed } = await backUpAndProve(file, 'update plain set a = 2');
+      assert.deepEqual(differences, []);
+      assert.match(result.warnings.join('\n'), /not checked.*integrity of table five: .*\n.*integrity of table four: /);
+      assert.doesNotMatch(result.warnings.join('\n'), /plain|_content/);
+      assert.match(changed.join('\n'), /table plain: 1 row in both, contents differ/);
+    });
+  });
+});
+
+describe('rows that their own table would not take', () => {
+  /** Columns that became stricter behind SQLite's back, after 200 rows. */
+  function strictened(file: string): void {
+    const database = new DatabaseSync(file, { defensive: false });
+    database.exec(
+      `create table t(a, b int); insert into t values ('first', 1);
+      with recursive n(i) as (select 1 union all select i + 1 from n where i < 200) insert into t select null, 'text' from n;
+      pragma writable_schema = on; update sqlite_schema set sql = 'CREATE TABLE t(a any not null, b int) strict' where name = 't'`,
+    );
+    database.close();
+  }
+
+  test('are no damage: backed up as they are, and told', async () => {
+    await inFolder(async (folder) => {
+      const file = join(folder, 'app.db');
+      strictened(file);
+      const { result, differences } = await backUpAndProve(file, 'create table more(a)');
+      assert.deepEqual(differences, []);
+      assert.match(
+        result.warnings.join('\n'),
+        /^some rows break a constraint.*NULL value in t\.a; non-INT value in t\.b$/,
+      );
+    });
+  });
+
+  test('do not hide real damage behind a hundred lines of theirs', async () => {
+    await inFolder(async (folder) => {
+      const file = join(folder, 'app.db');
+      strictened(file);
+      execute(file, 'create table z(a); create index by_a on z(a); insert into z values (1), (2)');
+      const database = new DatabaseSync(file, { defensive: false });
+      // The index knows a row that the table does not have, and misses one that it has.
+      database.exec(`pragma writable_schema = on; delete from sqlite_schema where name = 'by_a' returning rootpage;`);
+      database.close();
+      const without = new DatabaseSync(file, { defensive: false });
+      without.exec('insert into z values (3)');
+      without.exec(
+        `pragma writable_schema = on; insert into sqlite_schema select 'index', 'by_a', 'z', (select max(rootpage) + 1 from sqlite_schema), 'CREATE INDEX by_a on z(a)'`,
+      );
+      without.close();
+      await assert.rejects(backUpAndProve(file, ''), {
+        message: /is damaged, integrity_check says: .*missing from index by_a/,
+      });
+    });
+  });
+});
+
+describe('--only', () => {
+  async function restoreOnly(file: string, table: string, target: string): Promise<void> {
+    const opened = await openRun();
+    try {
+      const capture = await sqlite.capture(sourceOf(file), opened.run);
+      const stored = await storeCapture(capture, sourceOf(file), opened.run).finally(() => capture.close());
+      const backup = stored.backup(opened.run, { through: 'child' });
+      await sqlite
+        .restore(backup, { target, only: [table], overwrite: false }, null, opened.run)
+        .finally(stored.remove);
+    } finally {
+      await opened.close();
+    }
+  }
+
+  test('of a database in UTF-16, of rows that break a CHECK, of a default in double quotes', async () => {
+    await inFolder(async (folder) => {
+      const file = join(folder, 'app.db');
+      const database = new DatabaseSync(file, { enableDoubleQuotedStringLiterals: true });
+      database.exec(
+        `pragma encoding = 'UTF-16be'; pragma ignore_check_constraints = on;
+        create table t(a text check (a <> 'no'), b default "it"); create index by_b on t("nothing");
+        insert into t(a) values ('no'), ('🦊')`,
+      );
+      database.close();
+      const target = join(folder, 'only.db');
+      await restoreOnly(file, 't', target);
+      const restored = new DatabaseSync(target, { readOnly: true });
+      assert.deepEqual(restored.prepare('select group_concat(a || b) as all_of_it from t').get(), {
+        __proto__: null,
+        all_of_it: 'noit,🦊it',
+      });
+      restored.close();
+    });
+  });
+
+  test('of a table that needs the application says to take the whole file', async () => {
+    await inFolder(async (folder) => {
+      const file = join(folder, 'app.db');
+      const database = new DatabaseSync(file);
+      database.function('myhash', { deterministic: true }, (value) => String(value).length);
+      database.exec('create table t(a, check (myhash(a) > 0)); insert into t values (1)');
+      database.close();
+      await assert.rejects(restoreOnly(file, 't', join(folder, 'only.db')), {
+        message: /^table t cannot be taken out by itself: no such function: myhash$/,
+        hint: 'restore the whole file: leave --only out',
+      });
+    });
+  });
 });

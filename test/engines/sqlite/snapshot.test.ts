@@ -47,7 +47,7 @@ async function inRun(work: (run: RunContext) => Promise<void>): Promise<void> {
 
 /** Pid of the worker that a process has started; waits for it. */
 async function workerOf(parent: number): Promise<number> {
-  for (const end = Date.now() + 5000; Date.now() < end; await wait(10)) {
+  for (const end = Date.now() + 30_000; Date.now() < end; await wait(10)) {
     const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ').filter(Boolean);
     if (children[0]) return Number(children[0]);
   }
@@ -160,7 +160,7 @@ describe('a pinned snapshot', () => {
       const holdfast = await startScript(CAPTURER, file, folder);
       const worker = await workerOf(holdfast.pid);
       await holdfast.kill();
-      for (const end = Date.now() + 5000; existsSync(`/proc/${worker}`); await wait(50))
+      for (const end = Date.now() + 30_000; existsSync(`/proc/${worker}`); await wait(50))
         assert.ok(Date.now() < end, 'the worker lives on');
       await locker.kill();
     });
