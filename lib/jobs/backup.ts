@@ -1,10 +1,9 @@
 import { Busy, Cancelled, EXIT, HoldfastError, HookFailed, messageOf, PartlyDone, VaultMissing } from '#core/errors';
-import { backupFolder, isoTime, type Manifest, newBackupId, timeOfId } from '#core/manifest';
+import { isoTime, type Manifest } from '#core/manifest';
 import { engineOf, type Schedule } from '#core/plan';
 import { assertSupported, support } from '#core/plan-support';
 import type { Capture, SourceRef, Vault } from '#core/ports';
 import { type ProofState, provesAtOnce, stateOf } from '#core/proof';
-import { tiersOf } from '#core/tiers';
 import { dueFor, mayBeSkipped, refuseIfAnswered, scheduleFor, unchanged } from '#jobs/backup-due';
 import {
   type BackupRequest,
@@ -15,9 +14,10 @@ import {
   triggerDetails,
   withSource,
 } from '#jobs/backup-run';
-import { outcomesOf, placesAsMade, placesOf } from '#jobs/catalog';
+import { outcomesOf, placesAsMade } from '#jobs/catalog';
 import { copyBackup } from '#jobs/copy-backup';
 import type { JobEnvironment } from '#jobs/environment';
+import { freeBackupId } from '#jobs/free-backup-id';
 import { guardedBy, type HeldVault, holdVault, isOfVault, lostLease, releaseLoudly } from '#jobs/held-vault';
 import { withHooks } from '#jobs/hooks';
 import { OpenedBackup } from '#jobs/open-backup';
@@ -112,19 +112,7 @@ async function backupUnderLease(
   const startedAt = run.clock.now();
   const { trigger } = request;
   const moment = trigger.scheduledAt ?? startedAt;
-  const idAfter = (seconds: number): string =>
-    newBackupId({
-      source: source.name,
-      schedule: trigger.schedule ?? '',
-      scheduledAt: new Date(moment.getTime() + seconds * 1000),
-      lease: homeLease.number,
-    });
-  // A second later for each attempt: two vaults may count their leases alike, and ids must differ. So may one vault, before
-  // and after it was put back to an earlier state: what the others hold of that time stays theirs.
-  let later = telling.attempt;
-  if (trigger.scheduledAt === null) later = Math.max(later, await secondsToNext(home, source.name, moment));
-  while (await isTaken(idAfter(later), source.name, schedule, further)) later += 1;
-  const id = idAfter(later);
+  const id = await freeBackupId({ source: source.name, schedule, trigger, moment, attempt: telling.attempt }, held);
   const guarded = guardedBy(held, environment);
   const hookProblems: HoldfastError[] = [];
   let tier: string | null = null;
@@ -255,34 +243,6 @@ async function backupUnderLease(
     seconds: telling.seconds(),
     warnings: telling.warnings,
   };
-}
-
-/** What lies further ahead was stamped by a clock that was wrong. */
-const MOST_SECONDS_LENT = 60;
-
-/** Ids tell which backup is the newer one, and by hand two may be made in one second: the later one is of the next. */
-async function secondsToNext(vault: Vault, source: string, moment: Date): Promise<number> {
-  const second = Math.floor(moment.getTime() / 1000);
-  try {
-    const ahead = (await placesOf(vault, source, moment)).map(({ id }) => timeOfId(id).getTime() / 1000 - second);
-    return 1 + Math.max(-1, ...ahead.filter((seconds) => seconds < MOST_SECONDS_LENT));
-  } catch (error) {
-    // The run's next steps meet it too, and tell of it.
-    if (!isOfVault(error)) throw error;
-    return 0;
-  }
-}
-
-async function isTaken(id: string, source: string, schedule: Schedule, vaults: readonly HeldVault[]): Promise<boolean> {
-  for (const { vault } of vaults)
-    for (const tier of tiersOf(schedule))
-      try {
-        for await (const _entry of vault.list(`${backupFolder({ source, tier, id })}/`, { limit: 1 })) return true;
-      } catch (error) {
-        // One that has gone away since its lease was taken misses the copy, and not the others their backup.
-        if (!isOfVault(error)) throw error;
-      }
-  return false;
 }
 
 /** What was stopped has the reason of who stopped it: the host, when it gave one, or a lease that was lost. */
