@@ -210,15 +210,21 @@ export function mergeHistories(histories: readonly SourceHistory[]): SourceHisto
       if (newer || (run.scheduledAt === known?.scheduledAt && run.at > known.at)) merged.scheduled[schedule] = run;
     }
     merged.lastOk = later(merged.lastOk, one.lastOk);
-    if (one.failing && !isOver(one, histories)) merged.failing = later(merged.failing, one.failing);
+    const { failing, paused } = one;
+    if (failing && !isEndedElsewhere(failing.at, ({ lastOk }) => lastOk?.at, one, histories))
+      merged.failing = later(merged.failing, failing);
     merged.proof = later(merged.proof, one.proof);
     for (const [id, at] of Object.entries(one.unchanged))
       merged.unchanged[id] = greatest(merged.unchanged[id] ?? null, at) ?? at;
     merged.restore = later(merged.restore, one.restore);
     merged.resumedAt = greatest(merged.resumedAt, one.resumedAt);
     merged.retainedAt = greatest(merged.retainedAt, one.retainedAt);
-    if (one.paused && !isResumed(one, histories) && one.paused.since > (merged.paused?.since ?? ''))
-      merged.paused = one.paused;
+    if (
+      paused &&
+      !isEndedElsewhere(paused.since, ({ resumedAt }) => resumedAt, one, histories) &&
+      paused.since > (merged.paused?.since ?? '')
+    )
+      merged.paused = paused;
     Object.assign(merged.leftovers, one.leftovers);
     mergeHolds(merged, one);
     merged.acknowledged = [...new Set([...merged.acknowledged, ...one.acknowledged])];
@@ -233,28 +239,17 @@ export function mergeHistories(histories: readonly SourceHistory[]): SourceHisto
 }
 
 /**
- * What ended well after the last failure has ended it, whichever vault says so. Within one ledger the order of its entries
- * has said that already, and a clock that was ahead for a night cannot silence the failures of years.
+ * What ended well after the last failure has ended it, whichever vault says so; and a pause, who resumed. Within one ledger
+ * the order of its entries has said that already, and a clock that was ahead for a night cannot silence the failures of years.
  */
-function isOver(one: SourceHistory, histories: readonly SourceHistory[]): boolean {
-  const { failing, lastOk } = one;
-  return histories.some(
-    (other) =>
-      other !== one && failing && other.lastOk && other.lastOk.at >= failing.at && !(lastOk && lastOk.at >= failing.at),
-  );
-}
-
-/** The same of a pause. */
-function isResumed(one: SourceHistory, histories: readonly SourceHistory[]): boolean {
-  const { paused, resumedAt } = one;
-  return histories.some(
-    (other) =>
-      other !== one &&
-      paused &&
-      other.resumedAt &&
-      other.resumedAt >= paused.since &&
-      !(resumedAt && resumedAt >= paused.since),
-  );
+function isEndedElsewhere(
+  begun: string,
+  endOf: (history: SourceHistory) => string | null | undefined,
+  one: SourceHistory,
+  histories: readonly SourceHistory[],
+): boolean {
+  const isEnded = (history: SourceHistory): boolean => (endOf(history) ?? '') >= begun;
+  return !isEnded(one) && histories.some((other) => other !== one && isEnded(other));
 }
 
 function mergeHolds(merged: SourceHistory, one: SourceHistory): void {

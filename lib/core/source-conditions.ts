@@ -225,9 +225,15 @@ function* ahead({ source, stampedAhead: ids }: SourceFacts, now: Date): Iterable
   };
 }
 
+/** Copies are missing for longer than the plan allows, or than anybody would wait. */
+export function isOverdue({ missing, lagSeconds, limitSeconds }: CopyLag): boolean {
+  return missing > 0 && lagSeconds > (limitSeconds ?? DEFAULT_LAG_SECONDS);
+}
+
 function* copies({ source, copies: ways }: SourceFacts, now: Date): Iterable<Condition> {
-  for (const { from, to, missing, oldest, lagSeconds, limitSeconds, differences } of ways) {
-    if (missing > 0 && lagSeconds > (limitSeconds ?? DEFAULT_LAG_SECONDS))
+  for (const way of ways) {
+    const { from, to, missing, oldest, lagSeconds, differences } = way;
+    if (isOverdue(way))
       yield {
         key: `copies/${from}/${to}`,
         kind: 'replication',

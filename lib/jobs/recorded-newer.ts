@@ -24,9 +24,13 @@ export async function recordedNewer(
   now: Date,
 ): Promise<string[]> {
   const gone = new Map<string, number>();
+  const unreadable: string[] = [];
   try {
     const last = (await vault.lastNumber(ledgerFolder(source))) ?? 0;
-    const options = { after: Math.max(0, last - LOOKED_BACK), onInvalid: () => undefined };
+    const options = {
+      after: Math.max(0, last - LOOKED_BACK),
+      onInvalid: ({ message }: HoldfastError) => unreadable.push(message),
+    };
     for await (const entry of readLedger(vault, source, options)) {
       if (entry.id === null || entry.id <= id || listed.has(entry.id)) continue;
       if (entry.event === 'backup' || entry.event === 'copied-from') gone.set(entry.id, entry.seq);
@@ -37,10 +41,13 @@ export async function recordedNewer(
     return [`whether ${vault.name} ever held a newer backup is not known: ${error.message}`];
   }
   const isMeant = (one: string): boolean => !isAhead(timeOfId(one), now) && (until === null || timeOfId(one) <= until);
-  return [...gone]
-    .filter(([one]) => isMeant(one))
-    .map(
-      ([one, seq]) =>
-        `newer, and gone: the ledger tells of ${one} (entry ${seq}), whose manifest is not in ${vault.name} any more; another vault may have it`,
-    );
+  return [
+    ...[...gone]
+      .filter(([one]) => isMeant(one))
+      .map(
+        ([one, seq]) =>
+          `newer, and gone: the ledger tells of ${one} (entry ${seq}), whose manifest is not in ${vault.name} any more; another vault may have it`,
+      ),
+    ...unreadable.map((message) => `it may have told of a newer backup: ${message}`),
+  ];
 }

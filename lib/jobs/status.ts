@@ -6,7 +6,7 @@ import { type Kpi, kpisOf } from '#core/kpi';
 import { isoTime } from '#core/manifest';
 import { objectivesOf } from '#core/objectives';
 import type { Source } from '#core/plan';
-import { sourceConditions } from '#core/source-conditions';
+import { isOverdue, sourceConditions } from '#core/source-conditions';
 import { useOf, vaultConditions } from '#core/vault-conditions';
 import type { JobEnvironment } from '#jobs/environment';
 import { lookAtSource, type SourceLook } from '#jobs/source-look';
@@ -122,7 +122,7 @@ function sourceStatus(look: SourceLook, now: Date, environment: JobEnvironment):
     paused,
     anomalies: facts.anomalies.map(({ id, kind, message }) => ({ id, kind, message })),
     problems,
-    notes: notesOf(look, paused, problems),
+    notes: notesOf(look, paused),
   };
 }
 
@@ -143,7 +143,7 @@ function shortTitle({ title, source }: Condition): string {
   return source !== null && title.startsWith(`${source}: `) ? title.slice(source.length + 2) : title;
 }
 
-function notesOf({ facts }: SourceLook, paused: SourceStatus['paused'], problems: readonly string[]): string[] {
+function notesOf({ facts }: SourceLook, paused: SourceStatus['paused']): string[] {
   const tried = facts.unproven.length > 0;
   const findings = facts.findings.filter(({ rings, about }) => !rings && !(about === 'proof' && tried));
   const waiting = facts.anomalies.some(({ endangers }) => endangers);
@@ -155,7 +155,8 @@ function notesOf({ facts }: SourceLook, paused: SourceStatus['paused'], problems
     ...(facts.running ? [`a backup is under way since ${isoTime(facts.running.since)}`] : []),
     ...findings.map(({ message }) => message),
     ...facts.copies
-      .filter(({ missing, to }) => missing > 0 && !problems.some((problem) => problem.includes(` missing in ${to}, `)))
+      // Those that are overdue are a problem already.
+      .filter((way) => way.missing > 0 && !isOverdue(way))
       .map(
         ({ missing, to, lagSeconds }) =>
           `${missing === 1 ? 'a copy is' : `${missing} copies are`} missing in ${to}, for ${formatSeconds(lagSeconds)}`,

@@ -112,6 +112,21 @@ describe('a disk that cannot read all of its places any more', () => {
       assert.deepEqual(earlier.warnings, []);
     });
   });
+
+  test('I14: a ledger entry that cannot be read may have told of a newer backup: a restore says so', async () => {
+    await inWorld(['here'], async (world) => {
+      const { id } = await world.to(day(2)).night();
+      const [first] = readdirSync(world.path('here', 'ledger', 'app')).sort();
+      spoil(world, 'here', new Set([`ledger/app/${first}`]));
+      const { manifest, warnings } = await chooseBackup(
+        NEWEST,
+        world.environment.vault('here'),
+        world.environment.run.clock.now(),
+      );
+      assert.equal(manifest.id, id);
+      assert.match(warnings.join('\n'), /^it may have told of a newer backup: .*EIO/);
+    });
+  });
 });
 
 test('copies that are not the same are told of once, and not once for each way', async () => {
