@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { OpenAlert } from '#core/alert';
 import { machineClock } from '#host/clock';
-import type { Ran } from '#test/cli/holdfast';
+import { BIN, type Ran } from '#test/cli/holdfast';
 import { good, refused, type SmallPlan, smallPlan } from '#test/cli/small-plan';
 import { makeCertificates } from '#test/servers/certificates';
 import { type HttpSink, startHttpSink } from '#test/servers/http-sink';
@@ -292,10 +292,12 @@ registerHooks({ resolve(specifier, context, next) {
   return next(specifier, context);
 } });`,
     );
-    small.place.environment['NODE_OPTIONS'] = `--import=${small.place.path('watch.mjs')}`;
+    // Of the bundle nothing is loaded by its name.
+    const { program } = small.place;
+    small.place.program = [process.execPath, `--import=${small.place.path('watch.mjs')}`, `${BIN}.ts`];
     const status = await small.place.run('status');
     const sent = await small.place.run('alerts', 'test', '--severity', 'high');
-    delete small.place.environment['NODE_OPTIONS'];
+    small.place.program = program;
     await mail.stop();
     assert.doesNotMatch(status.stderr, /LOADED/);
     assert.match(sent.stderr, /LOADED nodemailer/, 'the hook sees what is loaded');

@@ -18,6 +18,7 @@ export interface Ran {
 export class Place {
   readonly directory = mkdtempSync(join(tmpdir(), 'holdfast-cli-'));
   readonly environment: Record<string, string>;
+  program: readonly [string, ...string[]] = [BIN];
 
   constructor(environment: Record<string, string> = {}) {
     // A scratch PostgreSQL runs as another user, who has to find its way below.
@@ -41,7 +42,8 @@ export class Place {
   }
 
   start(args: readonly string[]): ReturnType<typeof spawn> {
-    return spawn(BIN, args, {
+    const [program, ...words] = this.program;
+    return spawn(program, [...words, ...args], {
       cwd: this.directory,
       env: { ...process.env, ...this.environment },
       stdio: ['ignore', 'pipe', 'pipe'],

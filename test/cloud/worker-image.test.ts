@@ -32,8 +32,8 @@ describe('the image of the worker', () => {
 
   test('every program that the engines start from a file of their own is in it', () => {
     const text = readFileSync(join(dir, 'context/worker.mjs'), 'utf8');
-    const named = [...text.matchAll(/["'`]([\w-]+\.mjs)["'`]/g)].map(([, name]) => name);
-    assert.deepEqual([...new Set(named)], ['sqlite-worker.mjs']);
+    const named = [...text.matchAll(/["'`]([\w-]+(?:\.mjs|\$\{\w+\}))["'`],import\.meta/g)].map(([, name]) => name);
+    assert.deepEqual(named, ['sqlite-worker${KIND}']);
     const beside = text.match(/new URL\([^;]{0,200}?import\.meta\.url\)|import\.meta\.(?:dir|file)name/g) ?? [];
     assert.equal(beside.length, 1, `looked for beside the bundle: ${beside}; add it to lib/cloud/worker-bundle`);
   });

@@ -1,3 +1,4 @@
+import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import {
@@ -32,10 +33,9 @@ import type {
 /** Its pages are wrong: unlike other failures, no second try and no other machine will read it. */
 export class DatabaseDamaged extends CaptureIncomplete {}
 
-/** Beside this file; of a bundle, a bundle of its own beside it (`lib/cloud/worker-bundle`). */
-const WORKER = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? 'worker.ts' : 'sqlite-worker.mjs', import.meta.url),
-);
+/** Beside this file; of a bundle, a bundle of its own beside it (`lib/cloud/worker-bundle`, `bin/bundle`). */
+const KIND = extname(import.meta.url);
+const WORKER = fileURLToPath(new URL(KIND === '.ts' ? 'worker.ts' : `sqlite-worker${KIND}`, import.meta.url));
 
 /** Rows are read one by one, so a small heap is enough; large values live outside it. */
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-old-space-size=64', '--max-semi-space-size=2'];
