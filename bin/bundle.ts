@@ -1,7 +1,8 @@
-import { mkdirSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildSync } from 'esbuild';
+import { type BuildOptions, buildSync } from 'esbuild';
 
 /**
  * Writes `dist/cli/`: the command line as one file, which starts in less than half the time that its sources take.
@@ -13,25 +14,41 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const FOLDER = join(ROOT, 'dist/cli');
 
 const began = new Date();
-const { outputFiles } = buildSync({
-  absWorkingDir: ROOT,
-  // `lib/engines/sqlite` starts the second one as a child, from beside itself.
-  entryPoints: { 'sqlite-worker': 'lib/engines/sqlite/worker.ts', holdfast: 'bin/holdfast.ts' },
-  outdir: FOLDER,
-  outExtension: { '.js': '.cjs' },
-  write: false,
+const SHARED = {
   bundle: true,
   platform: 'node',
   target: 'node24',
+  mainFields: ['module', 'main'],
+  minifySyntax: true,
+} satisfies BuildOptions;
+// In two steps: what is loaded when it is needed becomes a piece each, without what nobody asks of it, and the pieces
+// become one file. In one step each of 900 modules would stay whole and be loaded by itself: 10 ms more, with S3 20.
+const pieces = mkdtempSync(join(tmpdir(), 'holdfast-bundle-'));
+buildSync({
+  ...SHARED,
+  absWorkingDir: ROOT,
+  // `lib/engines/sqlite` starts the second one as a child, from beside itself.
+  entryPoints: { 'sqlite-worker': 'lib/engines/sqlite/worker.ts', holdfast: 'bin/holdfast.ts' },
+  outdir: pieces,
+  splitting: true,
+  format: 'esm',
+});
+const { outputFiles } = buildSync({
+  ...SHARED,
+  // Names of modules count from here: the same sources give the same bundle.
+  absWorkingDir: pieces,
+  entryPoints: ['sqlite-worker.js', 'holdfast.js'],
+  outdir: FOLDER,
+  outExtension: { '.js': '.cjs' },
+  write: false,
   // As an ES module it would load every part of Node.js that any command wants, at each start.
   format: 'cjs',
   define: { 'import.meta.url': 'fileOfBundle', 'import.meta.dirname': '__dirname' },
   banner: { js: "const fileOfBundle = require('node:url').pathToFileURL(__filename).href;" },
-  mainFields: ['module', 'main'],
   // Names stay as they are: `--debug` prints a stack.
   minifyWhitespace: true,
-  minifySyntax: true,
 });
+rmSync(pieces, { recursive: true });
 mkdirSync(FOLDER, { recursive: true });
 for (const { path, contents } of outputFiles) {
   const file = join(FOLDER, basename(path));

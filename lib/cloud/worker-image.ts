@@ -8,6 +8,7 @@ import { PlanInvalid } from '#core/errors';
 import type { PostgresSettings } from '#core/plan';
 
 const CONTEXT = fileURLToPath(new URL('../../cdk.out/worker-image', import.meta.url));
+const DOCKERFILE = fileURLToPath(new URL('../../containers/worker', import.meta.url));
 
 /** What `apt-get install` takes; they become part of a shell command in the Dockerfile. */
 const PACKAGE = /^[a-z0-9][a-z0-9+.-]+$/;
@@ -30,9 +31,10 @@ export function workerImage(scope: Construct, settings: PostgresSettings | undef
   const stack = Stack.of(scope);
   const known = stack.node.tryFindChild(id) as DockerImageAsset | undefined;
   if (known) return known;
-  bundleOnce();
+  if (stack.bundlingRequired) bundleOnce();
   return new DockerImageAsset(stack, id, {
-    directory: CONTEXT,
+    // `cdk list` and `cdk destroy` look into no asset; there has to be one.
+    directory: stack.bundlingRequired ? CONTEXT : DOCKERFILE,
     // Also on a laptop with another processor: the tasks are x86.
     platform: Platform.LINUX_AMD64,
     buildArgs: { POSTGRES_MAJOR: major, PACKAGES: packages.join(' ') },

@@ -94,8 +94,9 @@ function judgeTotal(
   high: Map<Total, number>,
 ): Finding | null {
   const value = backup.measures[name];
+  if (value === undefined) return null;
   const values = valuesOf(name, alike);
-  if (value === undefined || values.length < LEAST_TO_JUDGE) return null;
+  if (values.length < LEAST_TO_JUDGE) return null;
   const isLow = value < Math.max(...values) / 2;
   const isHigh = value > Math.min(...values) * 2;
   if (!isLow) low.delete(name);

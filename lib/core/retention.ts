@@ -1,6 +1,6 @@
 import { formatSeconds } from '#core/duration';
 import { objectivesOf } from '#core/objectives';
-import { keptByAnomalies, witnesses } from '#core/retention-anomalies';
+import { endangering, keptByAnomalies, witnesses } from '#core/retention-anomalies';
 import { keepBases, neededText } from '#core/retention-chains';
 import { byTime, countsAsProven, dayText, type RetentionInput, type StoredBackup } from '#core/retention-input';
 import { standIns } from '#core/retention-stand-ins';
@@ -51,12 +51,13 @@ export function decide(asked: RetentionInput): Retention {
   for (const { id } of backups) if (words.get(id)?.kept) reasons.keep(id);
   if (newest) protectNewest(backups, newest, input, reasons);
   for (const [id, said] of standIns(backups, input)) for (const reason of said) reasons.keep(id, reason);
-  for (const [id, said] of keptByAnomalies(proven, acknowledged)) for (const reason of said) reasons.keep(id, reason);
+  const dangers = endangering(proven, acknowledged);
+  for (const [id, said] of keptByAnomalies(dangers)) for (const reason of said) reasons.keep(id, reason);
   keepLogBases(input, reasons);
   keepBasesOfUnreadable(backups, input, reasons);
   for (const { id } of backups) if (input.holds.has(id)) reasons.keep(id);
   keepBases(backups, reasons.kept);
-  const seeing = witnesses(proven, acknowledged, (id) => reasons.kept.has(id));
+  const seeing = witnesses(proven, acknowledged, dangers, (id) => reasons.kept.has(id));
   for (const [id, reason] of seeing) if (!reasons.kept.has(id)) reasons.keep(id, reason);
   for (const [base, needing] of keepBases(backups, reasons.kept)) reasons.keep(base, neededText(needing, input.holds));
 

@@ -60,11 +60,23 @@ export function nextRun(timing: Timing, zone: string, after: Date): Date {
 /** The last run at or before this moment; null when there was none in the years a calendar is known for. */
 export function previousRun(timing: Timing, zone: string, atOrBefore: Date): Date | null {
   const second = Math.floor(atOrBefore.getTime() / 1000);
-  if (timing.cron !== undefined) {
-    return cronOf(timing.cron, zone).previousRuns(1, new Date((second + 1) * 1000))[0] ?? null;
-  }
+  if (timing.cron !== undefined) return previousOf(timing.cron, zone, second);
   const every = secondsOf(timing);
   return dateOf(every >= DAY ? previousMidnight(every / DAY, zone, second) : previousSlot(every, zone, second));
+}
+
+/** The last answer of each: what is due, what is next, and what was missed are asked of one moment, and each costs a walk back. */
+const answers = new Map<string, { readonly second: number; readonly run: Date | null }>();
+
+function previousOf(text: string, zone: string, second: number): Date | null {
+  const key = `${zone} ${text}`;
+  let answer = answers.get(key);
+  if (answer?.second !== second) {
+    const run = cronOf(text, zone).previousRuns(1, new Date((second + 1) * 1000))[0] ?? null;
+    answer = { second, run };
+    answers.set(key, answer);
+  }
+  return answer.run;
 }
 
 function secondsOf(timing: Timing): number {
@@ -135,6 +147,16 @@ function onOrBefore(days: number, day: number): number {
  * back, real time may be longer by that hour.
  */
 export function longestGapSeconds(timings: readonly Timing[]): number {
+  const key = timings.map(({ cron, every }) => cron ?? every?.seconds).join('\n');
+  const known = gaps.get(key) ?? gapAmong(timings);
+  gaps.set(key, known);
+  return known;
+}
+
+/** Years of days are walked for each, and every look at a source asks for its own. */
+const gaps = new Map<string, number>();
+
+function gapAmong(timings: readonly Timing[]): number {
   const rules = timings.map(dailyRule);
   /** Each combination of timings that can fall on one day, worked out once. */
   const merged = new Map<string, { first: number; last: number; widest: number }>();

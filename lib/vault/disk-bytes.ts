@@ -1,9 +1,25 @@
 import { createHash } from 'node:crypto';
+import { read } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { stopIfAborted } from '#vault/source-stream';
 
 /** At a time, whatever the file's size. */
 export const READ_BYTES = 1024 * 1024;
+
+const readSome = promisify(read);
+
+/** The first so many bytes of an open file, fewer where it has become shorter. */
+export async function readBytes(file: number, size: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafe(size);
+  let filled = 0;
+  while (filled < size) {
+    const { bytesRead } = await readSome(file, bytes, filled, size - filled, filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
+}
 
 /** `writev` may write less than it was given. */
 export async function writeAll(handle: FileHandle, chunks: Buffer[]): Promise<void> {

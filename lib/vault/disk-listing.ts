@@ -28,13 +28,37 @@ export function* walk(root: string, folder: string, beginning: string, after: st
   }
 }
 
+/** The next so many, or as many as are left. */
+export function take(entries: Iterator<VaultEntry>, atMost: number): VaultEntry[] {
+  const taken: VaultEntry[] = [];
+  while (taken.length < atMost) {
+    const next = entries.next();
+    if (next.done) break;
+    taken.push(next.value);
+  }
+  return taken;
+}
+
 /** Whether any file that a listing would tell lies below. */
 export function holdsFile(root: string, folder: string): boolean {
   return !walk(root, folder, '', '').next().done;
 }
 
+interface Name {
+  readonly name: string;
+  readonly directory: boolean;
+}
+
 /** Visible names in the folder; a directory sorts as if the slash were part of its name, as in S3. Nothing when it is not there. */
-export function sortedNames(root: string, folder: string): { name: string; directory: boolean }[] {
+export function sortedNames(root: string, folder: string): Name[] {
+  const orderOf = ({ name, directory }: Name): string => (directory ? `${name}/` : name);
+  return namesIn(root, folder)
+    .map((entry) => ({ ...entry, order: orderOf(entry) }))
+    .sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0));
+}
+
+/** The same in no order: a ledger's folder has tens of thousands, of which only the highest is wanted. */
+export function namesIn(root: string, folder: string): Name[] {
   let found: Dirent[];
   try {
     found = readdirSync(join(root, folder), { withFileTypes: true });
@@ -45,9 +69,7 @@ export function sortedNames(root: string, folder: string): { name: string; direc
   }
   return found
     .filter((entry) => isListedName(entry.name))
-    .map((entry) => ({ name: entry.name, directory: isDirectory(root, `${folder}${entry.name}`, entry) }))
-    .map((entry) => ({ ...entry, order: entry.directory ? `${entry.name}/` : entry.name }))
-    .sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0));
+    .map((entry) => ({ name: entry.name, directory: isDirectory(root, `${folder}${entry.name}`, entry) }));
 }
 
 /**
@@ -56,7 +78,10 @@ export function sortedNames(root: string, folder: string): { name: string; direc
  */
 export function refuseWayOut(root: string, key: string): void {
   const path = join(root, key);
-  const [real, inside] = [realpathSync.native(path), realpathSync.native(root)];
+  const real = realpathSync.native(path);
+  // No link anywhere on the way: nobody need ask where the root lies.
+  if (real === path) return;
+  const inside = realpathSync.native(root);
   if (real !== inside && !real.startsWith(inside === sep ? sep : inside + sep))
     throw new UnsafePath(`${path} is a symbolic link out of the vault, to ${real}`, {
       hint: 'remove the link; a vault holds its own bytes',

@@ -1,15 +1,21 @@
-import { open, rmdir, stat, statfs, unlink } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { type FileHandle, open, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { RecordInvalid } from '#core/errors';
 import type { StoredVolume, StoreOptions, Vault, VaultEntry, VaultFeatures } from '#core/ports';
-import { READ_BYTES } from '#vault/disk-bytes';
+import { READ_BYTES, readBytes } from '#vault/disk-bytes';
 import { diskError, diskMissing, isErrno } from '#vault/disk-errors';
 import { Incoming, type Link, VAULT_FILE } from '#vault/disk-incoming';
-import { holdsFile, refuseWayOut, sortedNames, walk } from '#vault/disk-listing';
+import { holdsFile, namesIn, refuseWayOut, sortedNames, take, walk } from '#vault/disk-listing';
 import { IncomingVolumes, type VolumeOptions } from '#vault/disk-volumes';
 import { checkKey, checkPrefix, keyMissing, leadingNumber } from '#vault/keys';
 import { refuseOther, SMALL_BYTES } from '#vault/volumes';
+
+/** A pipe in a record's place must not be waited for. */
+const READ_RECORD = constants.O_RDONLY | constants.O_NONBLOCK;
+/** Entries of a listing found in one go, so that other work gets its turn between. */
+const LISTED_AT_ONCE = 64;
 
 export interface DiskVaultOptions extends VolumeOptions {
   readonly name: string;
@@ -75,15 +81,20 @@ export class DiskVault implements Vault {
   async get(key: string): Promise<Uint8Array> {
     checkKey(key);
     return this.#on('read', key, async () => {
-      const { handle, size } = await this.#openFile(key);
+      refuseWayOut(this.#root, key);
+      // Thousands of records are read in a row: all but the bytes themselves is asked at once, as listings are.
+      const file = openSync(join(this.#root, key), READ_RECORD);
       try {
-        if (size > SMALL_BYTES)
-          throw new RecordInvalid(`${key} in ${this.url} has ${size} bytes, want a record of at most ${SMALL_BYTES}`, {
-            hint: 'something else was put in its place; compare another copy of the vault',
-          });
-        return await handle.readFile();
+        const found = fstatSync(file);
+        if (!found.isFile()) throw keyMissing(key, this.#root);
+        if (found.size > SMALL_BYTES)
+          throw new RecordInvalid(
+            `${key} in ${this.url} has ${found.size} bytes, want a record of at most ${SMALL_BYTES}`,
+            { hint: 'something else was put in its place; compare another copy of the vault' },
+          );
+        return await readBytes(file, found.size);
       } finally {
-        await handle.close();
+        closeSync(file);
       }
     });
   }
@@ -92,7 +103,7 @@ export class DiskVault implements Vault {
     checkKey(key);
     const root = this.#root;
     return this.#on('read', key, async () => {
-      const { handle } = await this.#openFile(key);
+      const handle = await this.#openFile(key);
       return new Readable({
         highWaterMark: READ_BYTES,
         read() {
@@ -116,16 +127,15 @@ export class DiskVault implements Vault {
     const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
     const beginning = prefix.slice(folder.length);
     let left = options.limit ?? Number.POSITIVE_INFINITY;
-    if (left <= 0) return;
-    const entries = await this.#on('list', prefix, () => walk(this.#root, folder, beginning, options.after ?? ''));
-    for (let none = true; ; none = false) {
-      const next = await this.#on('list', prefix, () => entries.next());
-      if (next.done) {
+    const entries = walk(this.#root, folder, beginning, options.after ?? '');
+    for (let none = true; left > 0; none = false) {
+      const some = await this.#on('list', prefix, () => take(entries, Math.min(left, LISTED_AT_ONCE)));
+      if (some.length === 0) {
         if (none) await this.#on('list', prefix, () => this.#mayBeEmpty());
         return;
       }
-      yield next.value;
-      if (--left === 0) return;
+      left -= some.length;
+      yield* some;
     }
   }
 
@@ -142,7 +152,7 @@ export class DiskVault implements Vault {
   async lastNumber(prefix: string): Promise<number | null> {
     checkPrefix(prefix);
     return this.#on('list', prefix, async () => {
-      const names = sortedNames(this.#root, asFolder(prefix));
+      const names = namesIn(this.#root, asFolder(prefix));
       if (names.length === 0) await this.#mayBeEmpty();
       const numbers = names.flatMap(({ name, directory }) => (directory ? [] : (leadingNumber(name) ?? [])));
       return numbers.reduce<number | null>((last, number) => Math.max(last ?? 0, number), null);
@@ -207,11 +217,10 @@ export class DiskVault implements Vault {
     }
   }
 
-  async #openFile(key: string): Promise<{ handle: Awaited<ReturnType<typeof open>>; size: number }> {
+  async #openFile(key: string): Promise<FileHandle> {
     refuseWayOut(this.#root, key);
     const handle = await open(join(this.#root, key), 'r');
-    const found = await handle.stat();
-    if (found.isFile()) return { handle, size: found.size };
+    if ((await handle.stat()).isFile()) return handle;
     await handle.close();
     throw keyMissing(key, this.#root);
   }

@@ -17,7 +17,8 @@ describe('a plan that is wrong, by the command line', () => {
   const app = (text: string): string => `app: { sqlite: { file: app.db }, ${text} }`;
   const scheduled = (text: string): string => app(`schedule: [{ ${text}, tier: daily, to: [here] }]`);
 
-  for (const [what, parts, where, message] of [
+  const COMMANDS = [['backup', '--all'], ['status'], ['check']] as const;
+  const PROBLEMS = [
     ['an unknown key', { sources: [app(`${SCHEDULE}, porve: always`)] }, 7, /porve.*prove/s],
     ['a bad cron', { sources: [scheduled('cron: "61 2 * * *"')] }, 7, /cron.*61 2 \* \* \*/s],
     ['a cron of six fields', { sources: [scheduled('cron: "0 0 2 * * *"')] }, 7, /cron.*five fields/s],
@@ -28,15 +29,16 @@ describe('a plan that is wrong, by the command line', () => {
     ['an unknown vault', { sources: [app('schedule: [{ cron: "0 2 * * *", tier: daily, to: [her] }]')] }, 7, /here/],
     ['no recipients', { encryption: '{ recipients: [] }' }, 3, /recipients/],
     ['what is no YAML', { name: '"small' }, 2, /want/],
-  ] as const)
+  ] as const;
+  for (const [number, [what, parts, where, message]] of PROBLEMS.entries())
     test(`${what} is exit 2 and names line, value and what is allowed`, async () => {
       small.plan(parts);
       try {
-        for (const command of [['backup', '--all'], ['status'], ['check']]) {
-          const ran = await refused(small.place, command, 2, message);
-          assert.match(ran.json().error?.at ?? '', new RegExp(`^holdfast\\.yaml:${where}:\\d+$`), ran.stderr);
-          assert.equal(ran.json().error?.code, 'plan-invalid');
-        }
+        // Each problem by one command, and each command with a few of them: they read the plan by the same words.
+        const command = COMMANDS[number % COMMANDS.length] as (typeof COMMANDS)[number];
+        const ran = await refused(small.place, command, 2, message);
+        assert.match(ran.json().error?.at ?? '', new RegExp(`^holdfast\\.yaml:${where}:\\d+$`), ran.stderr);
+        assert.equal(ran.json().error?.code, 'plan-invalid');
       } finally {
         small.plan();
       }

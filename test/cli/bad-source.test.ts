@@ -4,12 +4,17 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { LedgerEntry } from '#core/ledger';
+import { createProcesses } from '#host/processes';
+import { collect, placesOf } from '#jobs/catalog';
 import { childrenIn, commandOf, programOf } from '#test/cli/children';
 import type { Place, Ran } from '#test/cli/holdfast';
-import { filesBelow, good, ledgerOf, refused, runsOf, SCHEDULE, type SmallPlan, smallPlan } from '#test/cli/small-plan';
+import { filesBelow, good, refused, runsOf, SCHEDULE, type SmallPlan, smallPlan } from '#test/cli/small-plan';
 import { type PostgresServer, startPostgres } from '#test/servers/postgres';
 import { type RedisServer, startRedis } from '#test/servers/redis';
 import { until } from '#test/until';
+import { DiskVault } from '#vault/disk-vault';
+import { readLedger } from '#vault/ledger-store';
 
 /** Unlike any word, so that finding it anywhere means that it leaked. */
 const SECRET = 'Zq7-hunter2-wX9';
@@ -17,6 +22,7 @@ const SECRET = 'Zq7-hunter2-wX9';
 describe('a source that refuses, lies or dies, by the command line', () => {
   let small: SmallPlan;
   let place: Place;
+  let vault: DiskVault;
   let postgres: PostgresServer;
   let redis: RedisServer;
   let locked: { readonly locker: ChildProcess; readonly pid: string; readonly running: Promise<Ran> };
@@ -24,6 +30,8 @@ describe('a source that refuses, lies or dies, by the command line', () => {
   before(async () => {
     small = await smallPlan();
     place = small.place;
+    const processes = createProcesses(process.env, new AbortController().signal, null);
+    vault = new DiskVault({ name: 'here', root: place.path('vault'), processes });
     mkdirSync(place.path('redis'));
     [postgres, redis] = await Promise.all([
       startPostgres(place.path('pg')),
@@ -70,12 +78,14 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     place.environment['CACHE_URL'] = changed.cache ?? `redis://:${SECRET}@127.0.0.1:${redis.port}/0`;
   }
 
+  const entriesOf = (source: string): Promise<LedgerEntry[]> => collect(readLedger(vault, source));
+
   async function backupFails(source: string, message: RegExp, exit = 1): Promise<Ran> {
-    const before = listed(await place.run('list', source, '--json'));
+    const before = await placesOf(vault, source);
     const ran = await refused(place, ['backup', source], exit, message);
     assert.equal(runsOf(ran)[0]?.status, 'failed');
-    assert.deepEqual(listed(await place.run('list', source, '--json')), before, 'nothing half is listed');
-    assert.equal((await ledgerOf(place, source)).at(-1)?.event, 'failed');
+    assert.deepEqual(await placesOf(vault, source), before, 'nothing half is listed');
+    assert.equal((await entriesOf(source)).at(-1)?.event, 'failed');
     assert.doesNotMatch(ran.stdout + ran.stderr, new RegExp(SECRET));
     return ran;
   }
@@ -145,7 +155,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     assert.equal(ran.json().error?.code, 'source-locked');
     assert.match(ran.json().error?.message ?? '', new RegExp(`\\b${locked.pid}\\b`));
     assert.ok(ran.json().error?.hint);
-    assert.equal((await ledgerOf(place, 'locked')).at(-1)?.event, 'failed');
+    assert.equal((await entriesOf('locked')).at(-1)?.event, 'failed');
   });
 
   test('I7: no secret is in argv of any child, in what is printed, in the vault or in the scratch directory', async () => {
@@ -186,7 +196,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
   });
 
   test('peers 3A, I2, I13: a Redis that dies in the middle of its dump is a failed run; the ledger says why, the next run works', async () => {
-    await redis.cli(['DEBUG', 'POPULATE', '300000', 'key', '100']);
+    await redis.cli(['DEBUG', 'POPULATE', '50000', 'key', '100']);
     // A master that sends its snapshot slowly enough to die in the middle of it.
     await redis.cli(['CONFIG', 'SET', 'rdb-key-save-delay', '100']);
     const running = place.run('backup', 'cache', '--json');
@@ -197,7 +207,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     assert.equal(ran.code, 1, ran.stdout);
     assert.equal(runsOf(ran)[0]?.status, 'failed');
     assert.ok(ran.json().error?.hint, ran.stdout);
-    assert.equal((await ledgerOf(place, 'cache')).at(-1)?.event, 'failed');
+    assert.equal((await entriesOf('cache')).at(-1)?.event, 'failed');
     await redis.stop();
     redis = await startRedis(place.path('redis'), { config: [`requirepass ${SECRET}`], password: SECRET });
     await redis.cli(['SET', 'a', '1']);
@@ -209,7 +219,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     const folder = place.path('vault', 'backups', 'events', 'daily');
     await postgres.sql(
       'events',
-      'set role app; create table more as select id, body from events, generate_series(1, 12)',
+      'set role app; create table more as select id, body from events, generate_series(1, 3)',
     );
     const before = readdirSync(folder);
     const running = place.run('backup', 'events', '--json');
@@ -221,7 +231,7 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     const [run] = runsOf(ran);
     assert.equal(run?.status, 'failed');
     assert.doesNotMatch(ran.stdout + ran.stderr, new RegExp(SECRET));
-    const entry = (await ledgerOf(place, 'events')).at(-1);
+    const entry = (await entriesOf('events')).at(-1);
     assert.equal(entry?.event, 'failed');
     const left = entry?.details['left'] as string | null;
     if (left !== null) assert.ok(existsSync(place.path('vault', left)), `${left} is where the leftovers lie`);
@@ -248,7 +258,3 @@ describe('a source that refuses, lies or dies, by the command line', () => {
     });
   }
 });
-
-function listed(ran: Ran): string[] {
-  return (ran.json().result as { backups: { id: string }[] }).backups.map((one) => one.id);
-}

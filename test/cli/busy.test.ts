@@ -5,20 +5,26 @@ import { hostname } from 'node:os';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { childrenIn, commandOf, programOf } from '#test/cli/children';
 import { BIN, type Place } from '#test/cli/holdfast';
-import { filesBelow, good, ledgerOf, refused, runsOf, type SmallPlan, smallPlan } from '#test/cli/small-plan';
+import { copyOf, filesBelow, good, ledgerOf, refused, runsOf, type SmallPlan, smallPlan } from '#test/cli/small-plan';
 import { type PostgresServer, startPostgres } from '#test/servers/postgres';
 import { until } from '#test/until';
 
 /** Every run below waits in its `before` hook for the file `go`, so that a test can act in the middle of it. */
 describe('two runs at once, and runs that are stopped, by the command line', () => {
+  let template: SmallPlan;
   let small: SmallPlan;
   let place: Place;
 
   const WAITING = 'before: ["touch waiting", "while ! test -e go; do sleep 0.02; done"]';
   const schedule = 'schedule: [{ cron: "0 2 * * *", tier: daily, to: [here] }]';
 
-  beforeEach(async () => {
-    small = await smallPlan();
+  before(async () => {
+    template = await smallPlan();
+    await good(template.place.run('check', '--create'));
+  });
+  after(() => template.place.remove());
+  beforeEach(() => {
+    small = copyOf(template);
     place = small.place;
     small.plan({
       sources: [
@@ -26,7 +32,6 @@ describe('two runs at once, and runs that are stopped, by the command line', () 
         `tree: { files: { paths: [tree] }, ${schedule} }`,
       ],
     });
-    await good(place.run('check', '--create'));
   });
   afterEach(() => {
     writeFileSync(place.path('go'), '');
@@ -198,7 +203,7 @@ describe('a signal while PostgreSQL is dumped, and while it is proven', () => {
     postgres = await startPostgres(small.place.path('pg'));
     await postgres.sql(
       'postgres',
-      'create table events as select n as id, repeat(md5(n::text), 30) as body from generate_series(1, 120000) n',
+      'create table events as select n as id, repeat(md5(n::text), 30) as body from generate_series(1, 40000) n',
     );
     small.place.environment['DATABASE_URL'] = postgres.url('postgres');
     small.plan({

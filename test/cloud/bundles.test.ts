@@ -8,20 +8,18 @@ import { bundleFunctions, FUNCTIONS } from '#cloud/function-bundle';
 
 const LARGEST_BYTES = 768 * 1024;
 const LONGEST_IMPORT_MILLISECONDS = 200;
-/** Of the processor's time, as this machine may have other things to do; the best of so many. */
+/** Of the processor's time, as this machine may have other things to do; the best of so many counts. */
 const IMPORTS = 5;
 /** What `WORK` takes on the machine for which that holds. A slower one may take longer. */
 const WORK_MILLISECONDS = 45;
 
 describe('function bundles', () => {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-bundles-'));
-  let slowness = 1;
   const inputs = new Map<string, readonly string[]>();
   after(() => rmSync(directory, { recursive: true, force: true }));
 
   before(() => {
     writeFileSync(join(directory, 'work.mjs'), WORK);
-    slowness = Math.max(1, Math.min(...timesOf(join(directory, 'work.mjs'))) / WORK_MILLISECONDS);
     const { outputFiles, metafile } = bundleFunctions();
     for (const host of FUNCTIONS) {
       mkdirSync(join(directory, host));
@@ -40,7 +38,9 @@ describe('function bundles', () => {
     });
 
     test(`${host}: loads with nothing but its own file and an empty environment, in 200 ms`, () => {
-      const milliseconds = Math.min(...timesOf(join(directory, host, 'import.mjs')));
+      const milliseconds = best(join(directory, host, 'import.mjs'), LONGEST_IMPORT_MILLISECONDS);
+      if (milliseconds <= LONGEST_IMPORT_MILLISECONDS) return;
+      const slowness = Math.max(1, best(join(directory, 'work.mjs'), WORK_MILLISECONDS) / WORK_MILLISECONDS);
       assert.ok(
         milliseconds <= LONGEST_IMPORT_MILLISECONDS * slowness,
         `${milliseconds} ms, ${slowness} times as slow`,
@@ -62,14 +62,19 @@ describe('function bundles', () => {
   }
 });
 
-/** Milliseconds, as the script itself tells them. */
-function timesOf(script: string): number[] {
-  return Array.from({ length: IMPORTS }, () => {
-    const options = { cwd: dirname(script), encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } } as const;
+/**
+ * Milliseconds, as the script itself tells them.
+ * @param enough no better one is looked for
+ */
+function best(script: string, enough: number): number {
+  const options = { cwd: dirname(script), encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } } as const;
+  let milliseconds = Number.POSITIVE_INFINITY;
+  for (let tries = 0; tries < IMPORTS && milliseconds > enough; tries++) {
     const ended = spawnSync(process.execPath, [script], options);
     assert.equal(ended.status, 0, ended.stderr);
-    return Number(ended.stdout);
-  });
+    milliseconds = Math.min(milliseconds, Number(ended.stdout));
+  }
+  return milliseconds;
 }
 
 const WORK = `const before = process.cpuUsage();

@@ -86,9 +86,12 @@ function letters(): readonly string[] {
 /** A plan's alarms that ring by themselves: nobody of ours could say it. */
 const RINGING = ['watcher-silent', 'function-errors-watch', 'dead-letters-send-alert'];
 
+/** One after the other: of all at once each would be told by a process of its own. */
 async function ring(): Promise<void> {
-  for (const alarm of loop.deployment.alarms) await loop.carriers.ring(alarm, 'ALARM', loop.now());
-  await loop.settled();
+  for (const alarm of loop.deployment.alarms) {
+    await loop.carriers.ring(alarm, 'ALARM', loop.now());
+    await loop.settled();
+  }
 }
 
 describe('the loop: what the services of AWS carry', () => {

@@ -26,7 +26,7 @@ import { readLedger } from '#vault/ledger-store';
 import type { S3Vault } from '#vault/s3-vault';
 
 /**
- * A deployment on one machine: the assets of a synthesis by the CLI, run as AWS would run them. Functions and tasks are
+ * A deployment on one machine: the assets of a synthesis, run as AWS would run them. Functions and tasks are
  * processes; S3 is a real server behind a gate; what else they talk to stands in for the services of AWS, over HTTP. Who
  * calls is known by its credentials, and may do what its synthesised policies allow, those of buckets, topics, queues,
  * functions and the key included.
@@ -133,9 +133,8 @@ async function opening(options: LoopOptions, opened: AsyncDisposableStack): Prom
   const scratch = join(directory, 't');
   mkdirSync(scratch);
   writeFileSync(join(directory, 'holdfast.yaml'), options.plan);
-  const synthesised = synthesise(join(directory, 'holdfast.yaml'));
+  const synthesised = synthesise(join(directory, 'holdfast.yaml'), { bundled: true });
   opened.defer(() => synthesised.close());
-  if (synthesised.exit !== 0) throw new Error(`synthesis failed: ${synthesised.said}`);
   const deployment = deploymentOf(synthesised, planName, region);
   const policies = new LoopPolicies(synthesised.templates, planName, region);
   const permissions = (): Permissions => policies.current.permissions;

@@ -50,7 +50,7 @@ const REASONS: readonly { readonly finding: RegExp; readonly reason: string }[] 
 test('the AWS Solutions rules find nothing that is not acknowledged with a reason', () => {
   const folder = mkdtempSync(join(tmpdir(), 'hf-nag-'));
   try {
-    const app = new App({ outdir: join(folder, 'out'), context });
+    const app = new App({ outdir: join(folder, 'out'), context: { ...context, 'aws:cdk:bundling-stacks': [] } });
     const file = join(folder, 'holdfast.yaml');
     writeFileSync(file, CLOUD_PLAN);
     buildStacks(app, loadPlan(CLOUD_PLAN, file), file);

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { App } from 'aws-cdk-lib';
-import { buildStacks } from '#cloud/stacks';
-import { loadPlan } from '#core/plan-load';
 import { REGION } from '#test/cloud/cloud-plan';
 import { permissionsOf } from '#test/cloud/permissions';
-import { type Resource, resourcesOf, type Template } from '#test/cloud/synthesised';
+import { type Resource, resourcesOf, synthesise, type Template } from '#test/cloud/synthesised';
 
 /** What is deployed is deployed again: changed, taken away, made anew, or for the second time because the first try failed. */
 
@@ -34,25 +31,24 @@ const WITH_A_SOURCE = PLAN.replace(
 );
 const AT_THREE = PLAN.replace('0 2 * * *', '0 3 * * *');
 
-const { context } = JSON.parse(readFileSync(new URL('../../cdk.json', import.meta.url), 'utf8')) as {
-  context: Record<string, unknown>;
-};
-
 let folder: string;
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'hf-next-'));
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** By stack. Functions are not bundled: nothing here is about what they do. */
+const known = new Map<string, ReadonlyMap<string, Template>>();
+
+/** By stack. */
 function templatesOf(text: string): ReadonlyMap<string, Template> {
+  const found = known.get(text);
+  if (found) return found;
   const file = join(folder, 'holdfast.yaml');
   writeFileSync(file, text);
-  const outdir = mkdtempSync(join(folder, 'out-'));
-  const app = new App({ outdir, context: { ...context, 'aws:cdk:bundling-stacks': [] } });
-  buildStacks(app, loadPlan(text, file), file);
-  const { stacks } = app.synth();
-  return new Map(stacks.map(({ stackName, template }) => [stackName, template as Template]));
+  const made = synthesise(file);
+  made.close();
+  known.set(text, made.templates);
+  return made.templates;
 }
 
 function workOf(text: string): Template {

@@ -3,37 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { REGION } from '#test/cloud/cloud-plan';
+import { EVERYTHING, REGION } from '#test/cloud/cloud-plan';
 import { permissionsOf } from '#test/cloud/permissions';
 import { ACCOUNT } from '#test/cloud/resolve';
 import { type Synthesised, synthesise } from '#test/cloud/synthesised';
 import { page } from '#test/docs/documents';
-
-/** Every sort of thing that a plan can ask of AWS. */
-const EVERYTHING = `version: 1
-name: shop
-encryption:
-  recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
-  identity: { env: HOLDFAST_IDENTITY }
-vaults:
-  cloud: { s3: shop-backups, region: ${REGION}, prefix: prod, lock: governance, capacity: 500GB, replica: { region: eu-west-1 } }
-tiers:
-  daily:  { keep: 30d }
-  yearly: { keep: forever, class: deep-archive, after: 30d }
-sources:
-  events:
-    postgres: { url: "\${DATABASE_URL}", version: 16, packages: [postgresql-16-pgvector] }
-    schedule: [{ cron: "0 2 * * *", tiers: [daily, yearly], to: [cloud] }]
-  payloads:
-    files: { paths: [payloads] }
-    schedule: [{ cron: "0 2 * * *", tier: daily, to: [cloud] }]
-alerts:
-  critical: [{ slack: "\${SLACK_WEBHOOK}" }, { sms: "+46700000000" }]
-  high: [{ email: ops@example.com }]
-cloud:
-  region: ${REGION}
-  restorers: ["arn:aws:iam::${ACCOUNT}:user/ann"]
-`;
 
 const REPLICA = 'arn:aws:s3:::shop-backups-replica';
 
@@ -46,7 +20,6 @@ describe('what a deployment makes', () => {
     const file = join(folder, 'holdfast.yaml');
     writeFileSync(file, EVERYTHING);
     synthesised = synthesise(file);
-    assert.equal(synthesised.exit, 0, synthesised.said);
   });
   after(() => {
     synthesised.close();

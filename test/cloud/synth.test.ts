@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { REGION } from '#test/cloud/cloud-plan';
-import { resourcesOf, type Synthesised, synthesise, type Template } from '#test/cloud/synthesised';
+import { HoldfastError } from '#core/errors';
+import { cdkSynth } from '#test/cloud/cdk-command';
+import { EVERYTHING, REGION } from '#test/cloud/cloud-plan';
+import { type Assembly, resourcesOf, type Synthesised, synthesise, type Template } from '#test/cloud/synthesised';
 
 /** Each source of an example: where it runs, and why. Those without `cloud:` are deployed for their alarms alone. */
 const EXAMPLES: Readonly<Record<string, { readonly cloud: boolean; readonly table: readonly string[] }>> = {
@@ -47,6 +49,7 @@ const EXAMPLES: Readonly<Record<string, { readonly cloud: boolean; readonly tabl
     ],
   },
 };
+const VALIDATED = 'chatcard';
 /** CloudFormation takes 500 a stack; the rest is for what a plan grows by. */
 const MOST_RESOURCES = 400;
 
@@ -59,27 +62,37 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-function synthesised(text: string, context: Readonly<Record<string, string>> = {}): Synthesised {
+function fileOf(text: string): string {
   const file = join(folder, 'holdfast.yaml');
   writeFileSync(file, text);
-  return synthesise(file, context);
+  return file;
 }
 
-function isClean({ exit, said, manifest, templates }: Synthesised): void {
-  assert.equal(exit, 0, said);
+function isClean({ manifest, templates, violations }: Assembly & Pick<Synthesised, 'violations'>): void {
   assert.equal(manifest?.missing, undefined, 'something would have to be looked up in an account');
-  assert.doesNotMatch(said, /\bWARNING\b|CloudFormation Validate/, said);
+  assert.deepEqual(violations, []);
   for (const [stack, { Resources }] of templates)
     assert.ok(Object.keys(Resources).length < MOST_RESOURCES, `${stack}: ${Object.keys(Resources).length} resources`);
+}
+
+function clean(text: string): Synthesised {
+  const made = synthesise(fileOf(text), { validated: true });
+  isClean(made);
+  return made;
 }
 
 describe('cdk synth, without credentials and without Docker', () => {
   for (const [example, { cloud, table }] of Object.entries(EXAMPLES))
     test(`the example ${example}${cloud ? ', as it stands' : ''}: every source is named with where it runs and why`, () => {
-      const text = readFileSync(fileURLToPath(new URL(`../../examples/${example}.yaml`, import.meta.url)), 'utf8');
-      const made = synthesised(text, cloud ? {} : { region: REGION });
+      const file = fileURLToPath(new URL(`../../examples/${example}.yaml`, import.meta.url));
+      // The rules are asked of all in this process, and by the command line of one.
+      const here = synthesise(file, { ...(cloud ? {} : { region: REGION }), bundled: true, validated: true });
+      const made = cdkSynth(file, cloud ? {} : { region: REGION }, example === VALIDATED);
       try {
-        isClean(made);
+        assert.equal(made.exit, 0, made.said);
+        assert.doesNotMatch(made.said, /\bWARNING\b|CloudFormation Validate/, made.said);
+        isClean(here);
+        assert.deepEqual([made.manifest?.missing, made.templates], [undefined, here.templates]);
         assert.deepEqual(
           made.said.split('\n').filter((line) => / {2}(?:here|cloud) +\S.* \(.*\)$|^warning: /.test(line)),
           table,
@@ -93,11 +106,12 @@ describe('cdk synth, without credentials and without Docker', () => {
         );
       } finally {
         made.close();
+        here.close();
       }
     });
 
   test('a PostgreSQL source of the cloud that says no version: a warning with its line, and what to write', () => {
-    const made = synthesised(`version: 1
+    const made = clean(`version: 1
 name: shop
 encryption: { recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], identity: { env: KEY } }
 vaults: { cloud: { s3: shop-backups, region: ${REGION} } }
@@ -109,8 +123,7 @@ sources:
 cloud: { region: ${REGION} }
 `);
     try {
-      isClean(made);
-      const [warning = '', ...more] = made.said.split('\n').filter((line) => line.startsWith('warning: '));
+      const [warning = '', ...more] = made.lines.filter((line) => line.startsWith('warning: '));
       assert.deepEqual(more, []);
       assert.match(
         warning,
@@ -129,7 +142,7 @@ cloud: { region: ${REGION} }
     postgres: { url: "\${DATABASE_${index}}" }
     schedule: [{ cron: "${index} 2 * * *", tiers: [daily, monthly], to: [cloud] }]`,
     );
-    const made = synthesised(`version: 1
+    const made = clean(`version: 1
 name: many
 encryption: { recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], identity: { env: KEY } }
 vaults: { cloud: { s3: many-backups, region: ${REGION} } }
@@ -139,7 +152,6 @@ ${sources.join('\n')}
 cloud: { region: ${REGION} }
 `);
     try {
-      isClean(made);
       const work = made.templates.get('many-work');
       assert.ok(work);
       assert.equal(resourcesOf(work, 'AWS::ECS::TaskDefinition').length, 40);
@@ -150,8 +162,12 @@ cloud: { region: ${REGION} }
     }
   });
 
+  test('every sort of thing that a plan can ask of AWS: CloudFormation’s own rules find nothing', () => {
+    clean(EVERYTHING).close();
+  });
+
   test('what holds data keeps its logical id, is retained, and its stack cannot be deleted by mistake', () => {
-    const made = synthesised(`version: 1
+    const made = clean(`version: 1
 name: shop
 encryption: { recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p], identity: { env: KEY } }
 vaults: { cloud: { s3: shop-backups, region: ${REGION}, replica: { region: eu-west-1 } } }
@@ -161,7 +177,6 @@ sources:
 cloud: { region: ${REGION} }
 `);
     try {
-      isClean(made);
       const ids = [...made.templates].flatMap(([stack, template]) =>
         STATEFUL.flatMap((type) => resourcesOf(template, type)).map(([id, { DeletionPolicy }]) => {
           assert.match(String(DeletionPolicy), /^Retain/, `${stack} ${id}`);
@@ -242,14 +257,28 @@ cloud: { region: ${REGION} }
   ];
   for (const [title, text, wanted] of rows)
     test(title, () => {
-      const made = synthesised(text);
-      try {
-        assert.notEqual(made.exit, 0);
-        assert.match(made.said, wanted);
-        assert.match(made.said, /^hint: /m);
-        assert.equal(made.templates.size, 0);
-      } finally {
-        made.close();
-      }
+      assert.throws(
+        () => synthesise(fileOf(text)),
+        (error) => {
+          assert.ok(error instanceof HoldfastError);
+          assert.equal(error.exit, 2);
+          assert.match(error.message, wanted);
+          assert.ok(error.hint);
+          return true;
+        },
+      );
     });
+
+  test('by the command line: what is refused, what to do about it, and no template', () => {
+    const [[, text, wanted]] = rows as [(typeof rows)[0]];
+    const made = cdkSynth(fileOf(text), {}, true);
+    try {
+      assert.notEqual(made.exit, 0);
+      assert.match(made.said, wanted);
+      assert.match(made.said, /^hint: /m);
+      assert.equal(made.templates.size, 0);
+    } finally {
+      made.close();
+    }
+  });
 });

@@ -12,7 +12,9 @@ import { PlanInvalid } from '#core/errors';
 const dir = mkdtempSync(join(tmpdir(), 'hf-image-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
 
-const stack = (): Stack => new Stack(new App({ outdir: join(dir, 'out') }), 'Work');
+/** What is in the image is looked at by itself. */
+const context = { 'aws:cdk:bundling-stacks': [] };
+const stack = (): Stack => new Stack(new App({ outdir: join(dir, 'out'), context }), 'Work');
 const images = (of: Stack): number => of.node.children.filter((one) => one instanceof DockerImageAsset).length;
 const url = '${DATABASE_URL}';
 

@@ -47,6 +47,8 @@ export interface EngineKit {
   readonly failures: Readonly<Record<string, () => Promise<Failing>>>;
   /** Changes to a restored copy, by a title: `one value changed`, `two cells exchanged`. Each has to be seen. */
   readonly changes: Readonly<Record<string, (copy: RestoredCopy) => Promise<void>>>;
+  /** Puts a restored copy aside, where a load costs more than this. What it gives back makes the copy what it was. */
+  keep?(copy: RestoredCopy): Promise<() => Promise<void>>;
   /** The place of a source, as `contents` wants it: a URL or a path, without `${}`. */
   placeOf(source: SourceRef): string;
   /** All data at a place as a text, made without Holdfast: equal data, equal text. */
@@ -64,8 +66,27 @@ const READINGS: readonly ReadingOptions[] = [{ through: 'child' }, { through: 's
 /** The suite that every streaming engine passes. */
 export function engineContract(title: string, kit: EngineKit): void {
   describe(`${title} keeps the engine contract`, () => {
-    before(() => kit.start());
-    after(() => kit.stop());
+    /** A source that no test changes, its contents, and a backup of it that no test damages. */
+    let source: SourceRef;
+    let expected: string;
+    let stored: StoredBackup;
+    /** Restored once, where the kit can undo what a test did to it. */
+    let loaded: { copy: RestoredCopy; opened: TestRun; putBack(): Promise<void> } | null = null;
+
+    before(async () => {
+      await kit.start();
+      source = await kit.source();
+      expected = await kit.contents(kit.placeOf(source));
+      await inRun(async (_test, run) => {
+        stored = await backUp(source, run);
+      });
+    });
+    after(async () => {
+      await loaded?.copy.close();
+      await loaded?.opened.close();
+      await stored?.remove();
+      await kit.stop();
+    });
 
     const place = (target: string, source: SourceRef): string => kit.restoredPlace?.(target, source) ?? target;
 
@@ -92,14 +113,26 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     async function withBackup(
       source: SourceRef,
-      work: (stored: StoredBackup, run: RunContext, test: TestRun) => Promise<void>,
+      work: (stored: StoredBackup, run: RunContext) => Promise<void>,
     ): Promise<void> {
-      await inRun(async (test, run) => {
+      await inRun(async (_test, run) => {
         const stored = await backUp(source, run);
         try {
-          await work(stored, run, test);
+          await work(stored, run);
         } finally {
           await stored.remove();
+        }
+      });
+    }
+
+    /** With a copy of the backup, to be damaged. */
+    async function withCopy(work: (copy: StoredBackup, run: RunContext) => Promise<void>): Promise<void> {
+      await inRun(async (_test, run) => {
+        const copy = await stored.copy();
+        try {
+          await work(copy, run);
+        } finally {
+          await copy.remove();
         }
       });
     }
@@ -119,6 +152,31 @@ export function engineContract(title: string, kit: EngineKit): void {
       } finally {
         await copy.close();
       }
+    }
+
+    /** With a restored copy, to be changed. */
+    async function withLoaded(work: (copy: RestoredCopy) => Promise<void>): Promise<void> {
+      const load = (run: RunContext): Promise<RestoredCopy> =>
+        kit.engine.load(stored.backup(run, { through: 'child' }), source, run);
+      if (!kit.keep) {
+        await inRun(async (_test, run) => {
+          const copy = await load(run);
+          try {
+            await work(copy);
+          } finally {
+            await copy.close();
+          }
+        });
+        return;
+      }
+      if (!loaded) {
+        const opened = await openRun(kit.variables);
+        const copy = await load(opened.run);
+        loaded = { copy, opened, putBack: await kit.keep(copy) };
+      }
+      await loaded.putBack();
+      assert.deepEqual(await loaded.copy.compare(), [], 'not equal before it was changed');
+      await work(loaded.copy);
     }
 
     async function restoreInto(
@@ -145,7 +203,6 @@ export function engineContract(title: string, kit: EngineKit): void {
     }
 
     test('inspect and capture name the same source', async () => {
-      const source = await kit.source();
       await inRun(async (_test, run) => {
         const facts = await kit.engine.inspect(source, run);
         assert.ok(facts.bytes === null || facts.bytes > 0);
@@ -158,7 +215,7 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     test('check finds nothing wrong with a good source, and names what is wrong with an absent one', async () => {
       await inRun(async (_test, run) => {
-        const good = await lines(kit.engine.check(await kit.source(), run));
+        const good = await lines(kit.engine.check(source, run));
         assert.ok(good.length > 0);
         assert.deepEqual(
           good.filter((line) => line.ok === false),
@@ -172,17 +229,14 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     for (const reading of READINGS)
       test(`capture → load → compare finds no difference, bytes from a ${reading.through}`, async () => {
-        const source = await kit.source();
-        await withBackup(source, async (stored, run) => {
+        await inRun(async (_test, run) => {
           assert.deepEqual(await differences(stored, source, run, reading), []);
         });
       });
 
     for (const reading of READINGS)
       test(`capture → restore gives equal data back, bytes from a ${reading.through}`, async () => {
-        const source = await kit.source();
-        const expected = await kit.contents(kit.placeOf(source));
-        await withBackup(source, async (stored, run) => {
+        await inRun(async (_test, run) => {
           const target = await kit.emptyTarget();
           const outcome = await restoreInto(stored, source, run, target, { reading });
           assert.equal(outcome.verified, true);
@@ -191,9 +245,7 @@ export function engineContract(title: string, kit: EngineKit): void {
       });
 
     test('restores without a plan', async () => {
-      const source = await kit.source();
-      const expected = await kit.contents(kit.placeOf(source));
-      await withBackup(source, async (stored, run) => {
+      await inRun(async (_test, run) => {
         const target = await kit.emptyTarget();
         assert.equal((await restoreInto(stored, null, run, target)).verified, true);
         assert.equal(await kit.contents(place(target, source)), expected);
@@ -201,9 +253,7 @@ export function engineContract(title: string, kit: EngineKit): void {
     });
 
     test('I6: restore.script gives equal data back with stock tools', async () => {
-      const source = await kit.source();
-      const expected = await kit.contents(kit.placeOf(source));
-      await withBackup(source, async (stored, run) => {
+      await inRun(async (_test, run) => {
         const target = await kit.emptyTarget();
         await runScript(stored, run, target);
         assert.equal(await kit.contents(place(target, source)), expected);
@@ -211,8 +261,7 @@ export function engineContract(title: string, kit: EngineKit): void {
     });
 
     test('I11: restore.script does not write over what is there', async () => {
-      const source = await kit.source();
-      await withBackup(source, async (stored, run) => {
+      await inRun(async (_test, run) => {
         const target = await kit.filledTarget();
         const filled = await kit.contents(target);
         await assert.rejects(runScript(stored, run, target), (error) => {
@@ -242,7 +291,6 @@ export function engineContract(title: string, kit: EngineKit): void {
     });
 
     test('what it says of a backup is complete: digest, measures, answers of all probes, times', async () => {
-      const source = await kit.source();
       const started = Date.now();
       await withBackup(source, async ({ result, backup }, run) => {
         assert.match(result.digest, /^[a-z]+[0-9]+$/);
@@ -300,7 +348,6 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     for (const stage of ['capturing', 'captured', 'reading'] as const)
       test(`cancelled when ${stage}: rejects as cancelled, and no child lives on`, async () => {
-        const source = await kit.source();
         await inRun(async (opened, run) => {
           const children = livingProcesses(run.scratch);
           const at = async (now: Stage): Promise<void> => {
@@ -313,8 +360,7 @@ export function engineContract(title: string, kit: EngineKit): void {
       });
 
     test('cancelled when loading: rejects as cancelled, and no child lives on', async () => {
-      const source = await kit.source();
-      await withBackup(source, async (stored, run, opened) => {
+      await inRun(async (opened, run) => {
         const children = livingProcesses(run.scratch);
         const loading = differences(stored, source, run, { through: 'child' });
         loading.catch(() => undefined);
@@ -326,9 +372,9 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     for (const [what, change] of Object.entries(kit.changes))
       test(`proof sees a restored copy that is not equal: ${what}`, async () => {
-        const source = await kit.source();
-        await withBackup(source, async (stored, run) => {
-          const found = await differences(stored, source, run, { through: 'child' }, change);
+        await withLoaded(async (copy) => {
+          await change(copy);
+          const found = await copy.compare();
           assert.notDeepEqual(found, []);
           for (const difference of found) assert.notEqual(difference, '');
         });
@@ -336,38 +382,34 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     for (const where of [0, 0.5, 1])
       test(`a byte changed in the vault, at ${where} of the artifact, is disproven, never green`, async () => {
-        const source = await kit.source();
-        await withBackup(source, async (stored, run) => {
-          await stored.damage(where);
+        await withCopy(async (copy, run) => {
+          await copy.damage(where);
           for (const reading of READINGS)
-            await assert.rejects(differences(stored, source, run, reading), withCode('disproven'));
+            await assert.rejects(differences(copy, source, run, reading), withCode('disproven'));
           const target = await kit.emptyTarget();
-          await assert.rejects(restoreInto(stored, source, run, target), withCode('disproven'));
+          await assert.rejects(restoreInto(copy, source, run, target), withCode('disproven'));
         });
       });
 
     test('a byte changed in a value is seen by the engine alone, without the stored hash', async () => {
-      const source = await kit.source();
-      await withBackup(source, async (stored, run) => {
-        await stored.damage(kit.marker);
+      await withCopy(async (copy, run) => {
+        await copy.damage(kit.marker);
         const trusting = { through: 'stream', trusting: true } as const;
-        await neverGreen(() => differences(stored, source, run, trusting));
+        await neverGreen(() => differences(copy, source, run, trusting));
         const target = await kit.emptyTarget();
-        await assert.rejects(restoreInto(stored, source, run, target, { reading: trusting }), withCode('disproven'));
+        await assert.rejects(restoreInto(copy, source, run, target, { reading: trusting }), withCode('disproven'));
       });
     });
 
     test('an artifact that ends half way is seen by the engine alone, without the stored hash', async () => {
-      const source = await kit.source();
-      await withBackup(source, async (stored, run) => {
-        await stored.halve();
-        await neverGreen(() => differences(stored, source, run, { through: 'child', trusting: true }));
+      await withCopy(async (copy, run) => {
+        await copy.halve();
+        await neverGreen(() => differences(copy, source, run, { through: 'child', trusting: true }));
       });
     });
 
     test('I11: restore into a target that is not empty is refused, and nothing is changed there', async () => {
-      const source = await kit.source();
-      await withBackup(source, async (stored, run) => {
+      await inRun(async (_test, run) => {
         const target = await kit.filledTarget();
         const filled = await kit.contents(target);
         await assert.rejects(restoreInto(stored, source, run, target), (error) => {
@@ -380,9 +422,7 @@ export function engineContract(title: string, kit: EngineKit): void {
     });
 
     test('I11: a look at a target says what a restore would refuse, and changes nothing', async () => {
-      const source = await kit.source();
-      const expected = await kit.contents(kit.placeOf(source));
-      await withBackup(source, async (stored, run) => {
+      await inRun(async (_test, run) => {
         const look = async (target: string, overwrite: boolean): Promise<void> =>
           kit.engine.lookAtTarget(
             stored.backup(run, { through: 'child' }),
@@ -408,9 +448,7 @@ export function engineContract(title: string, kit: EngineKit): void {
     });
 
     test('I11: with overwrite a filled target becomes equal to the source', async () => {
-      const source = await kit.source();
-      const expected = await kit.contents(kit.placeOf(source));
-      await withBackup(source, async (stored, run) => {
+      await inRun(async (_test, run) => {
         const target = await kit.filledTarget();
         assert.equal((await restoreInto(stored, source, run, target, { overwrite: true })).verified, true);
         assert.equal(await kit.contents(place(target, source)), expected);
@@ -419,18 +457,16 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     if (kit.switchesAtTheEnd)
       test('I11: an overwriting restore that fails leaves the target as it was', async () => {
-        const source = await kit.source();
-        await withBackup(source, async (stored, run) => {
+        await withCopy(async (copy, run) => {
           const target = await kit.filledTarget();
           const filled = await kit.contents(target);
-          await stored.damage(0.5);
-          await assert.rejects(restoreInto(stored, source, run, target, { overwrite: true }), withCode('disproven'));
+          await copy.damage(0.5);
+          await assert.rejects(restoreInto(copy, source, run, target, { overwrite: true }), withCode('disproven'));
           assert.equal(await kit.contents(target), filled);
         });
       });
 
     test('close leaves no process, and nothing in the scratch directory', async () => {
-      const source = await kit.source();
       await inRun(async (_test, run) => {
         const children = livingProcesses(run.scratch);
         const stored = await backUp(source, run);
@@ -451,7 +487,6 @@ export function engineContract(title: string, kit: EngineKit): void {
 
     if (kit.secrets?.length)
       test('I7: no secret in any argument list, log line, error or manifest', async () => {
-        const source = await kit.source();
         await inRun(async (opened, run) => {
           const watch = watchArguments(run.scratch);
           const said: string[] = [];

@@ -1,17 +1,19 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, open, readFile, rm, stat, truncate } from 'node:fs/promises';
+import { cp, mkdtemp, open, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { Disproven } from '#core/errors';
-import { type Artifact, canonicalJson, sha256Hex, signManifest } from '#core/manifest';
+import { type Artifact, canonicalJson, type Manifest, sha256Hex, signManifest } from '#core/manifest';
 import { engineOf } from '#core/plan';
 import type { Capture, CaptureResult, OpenBackup, Pipeline, PlainBytes, RunContext, SourceRef } from '#core/ports';
 
 /** Odd on purpose: no reader may count on where chunks end. */
 const CHUNK = 10_007;
+
+const FOLDERS = join(tmpdir(), 'holdfast-stored-');
 
 export interface ReadingOptions {
   /** Bytes come from a child's stdout, as from the real unseal, or from a stream of this process. */
@@ -29,6 +31,8 @@ export interface StoredBackup {
   damage(where: number | string): Promise<void>;
   /** Leaves the first half of each artifact. */
   halve(): Promise<void>;
+  /** Another, to be damaged. */
+  copy(): Promise<StoredBackup>;
   remove(): Promise<void>;
 }
 
@@ -43,7 +47,7 @@ export async function storeCapture(
   run: RunContext,
   reading?: () => Promise<void>,
 ): Promise<StoredBackup> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-stored-'));
+  const folder = await mkdtemp(FOLDERS);
   try {
     const artifacts: Artifact[] = [];
     for (const artifact of capture.artifacts) {
@@ -146,6 +150,11 @@ function stored(
     warnings: [...result.warnings],
     restore: { script: result.restoreScript },
   });
+  return storedIn(folder, result, manifest, content);
+}
+
+function storedIn(folder: string, result: CaptureResult, manifest: Manifest, content: unknown): StoredBackup {
+  const { artifacts } = manifest;
   return {
     folder,
     result,
@@ -176,6 +185,11 @@ function stored(
     },
     async halve() {
       for (const { name, plain } of artifacts) await truncate(join(folder, name), Math.floor(plain.bytes / 2));
+    },
+    async copy() {
+      const other = await mkdtemp(FOLDERS);
+      await cp(folder, other, { recursive: true });
+      return storedIn(other, result, manifest, content);
     },
     remove: () => rm(folder, { recursive: true, force: true }),
   };

@@ -14,7 +14,8 @@ export interface Night {
   /** Before anything went, oldest first. */
   readonly before: readonly StoredBackup[];
   readonly after: readonly StoredBackup[];
-  readonly retention: Retention;
+  /** What stopped it. Not each decision with its reasons: a year of a dense schedule has millions. */
+  readonly retention: Pick<Retention, 'stop' | 'heldBack'>;
 }
 
 /**
@@ -41,7 +42,7 @@ export function* memoryYear(
       for (const vault of run.vaults) kept.get(vault)?.push(backupOf(run, year, plan));
     for (const vault of vaults) {
       const before = kept.get(vault) as StoredBackup[];
-      const retention = decide({
+      const { decisions, stop, heldBack } = decide({
         backups: before,
         unreadable: [],
         holds: holdsAt(at),
@@ -56,10 +57,10 @@ export function* memoryYear(
         stop: null,
         assumeFresh: false,
       });
-      const gone = new Set(retention.decisions.filter(({ action }) => action === 'remove').map(({ id }) => id));
+      const gone = new Set(decisions.filter(({ action }) => action === 'remove').map(({ id }) => id));
       const after = before.filter(({ id }) => !gone.has(id));
       kept.set(vault, [...after]);
-      yield { at, source, vault, before, after, retention };
+      yield { at, source, vault, before, after, retention: { stop, heldBack } };
     }
   }
 }

@@ -1,3 +1,3 @@
 import { yearTests } from '#test/examples/year-tests';
 
-yearTests('archon72', 6);
+await yearTests('archon72', 6);

@@ -1,3 +1,3 @@
 import { yearTests } from '#test/examples/year-tests';
 
-yearTests('chatcard', 2);
+await yearTests('chatcard', 2);

@@ -1,3 +1,3 @@
 import { yearTests } from '#test/examples/year-tests';
 
-yearTests('elspeth', 8);
+await yearTests('elspeth', 8);

@@ -1,3 +1,3 @@
 import { yearTests } from '#test/examples/year-tests';
 
-yearTests('genesis', 366);
+await yearTests('genesis', 366);

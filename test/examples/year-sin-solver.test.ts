@@ -1,3 +1,3 @@
 import { yearTests } from '#test/examples/year-tests';
 
-yearTests('sin-solver', 3);
+await yearTests('sin-solver', 3);

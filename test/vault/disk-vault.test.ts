@@ -316,6 +316,18 @@ describe('a disk vault', () => {
     assert.deepEqual(await readdir(join(place, 'vault', '.incoming')), []);
   });
 
+  test('a pipe or a folder in a record’s place is no record, and nobody waits for it', {
+    timeout: 10_000,
+  }, async () => {
+    const place = await emptyPlace();
+    const vault = await founded(place);
+    await vault.putOnce('backups/a/x', Buffer.from('x'));
+    await run('mkfifo', [join(place, 'backups', 'a', 'pipe')]);
+    await mkdir(join(place, 'backups', 'a', 'folder'));
+    for (const name of ['pipe', 'folder', 'x/y', 'absent']) await rejects(vault.get(`backups/a/${name}`), KeyMissing);
+    assert.equal(Buffer.from(await vault.get('backups/a/x')).toString(), 'x');
+  });
+
   test('a vault that is itself a symbolic link works', async () => {
     const place = await emptyPlace();
     await mkdir(join(place, 'real'));

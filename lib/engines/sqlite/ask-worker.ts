@@ -1,4 +1,5 @@
-import { extname } from 'node:path';
+import { getCompileCacheDir } from 'node:module';
+import { dirname, extname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import {
@@ -40,6 +41,13 @@ const WORKER = fileURLToPath(new URL(KIND === '.ts' ? 'worker.ts' : `sqlite-work
 /** Rows are read one by one, so a small heap is enough; large values live outside it. */
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-old-space-size=64', '--max-semi-space-size=2'];
 
+/** A backup of a small database starts three workers, and loading its modules is most of what such a one does. */
+function compileCache(): Readonly<Record<string, string>> {
+  const own = getCompileCacheDir();
+  // It lies in the directory that was named to Node, which may be another version's as well.
+  return own === undefined ? {} : { NODE_COMPILE_CACHE: dirname(own) };
+}
+
 export interface WorkerEvents {
   pinned?(): void;
   progress?(bytes: number): void;
@@ -55,7 +63,11 @@ export async function askWorker(request: ExamineRequest, run: RunContext): Promi
 export async function askWorker(request: LookRequest, run: RunContext): Promise<Look>;
 export async function askWorker(request: ExtractRequest, run: RunContext): Promise<Extraction>;
 export async function askWorker(request: WorkerRequest, run: RunContext, events: WorkerEvents = {}): Promise<unknown> {
-  const worker = run.processes.start({ program: process.execPath, args: [...NODE_FLAGS, WORKER] });
+  const worker = run.processes.start({
+    program: process.execPath,
+    args: [...NODE_FLAGS, WORKER],
+    env: compileCache(),
+  });
   // Not `end`: an open stdin tells the worker that somebody still wants its answer.
   worker.stdin.write(`${JSON.stringify(request)}\n`);
   let answer: { readonly result: unknown } | null = null;

@@ -310,7 +310,7 @@ describe('capturing files', () => {
   });
 
   test('a sparse file stays small in the archive and in the copy, and its sha256 is of the whole', async () => {
-    const folder = tree((root) => sparse(join(root, 'image'), 1 << 30, [0, 700_000_000]));
+    const folder = tree((root) => sparse(join(root, 'image'), 1 << 26, [0, 44_000_000]));
     const source = filesSource({ paths: [folder] });
     const all = await captured(source);
     assert.ok(statSync(join(all.stored.folder, 'tree.tar')).size < 100_000);
@@ -324,7 +324,7 @@ describe('capturing files', () => {
       opened.run,
     );
     const restored = statSync(join(target, 'tree/image'));
-    assert.equal(restored.size, 1 << 30);
+    assert.equal(restored.size, 1 << 26);
     assert.ok(restored.blocks * 512 < 1_000_000, `${restored.blocks} blocks`);
   });
 

@@ -57,6 +57,19 @@ export async function differences(
   }
 }
 
+/** Loads, sees that the copy is equal, changes it, compares. */
+export async function differencesAfter(
+  stored: StoredBackup,
+  source: SourceRef,
+  run: RunContext,
+  change: (copy: RestoredCopy) => Promise<unknown>,
+): Promise<readonly Difference[]> {
+  return differences(stored, source, run, async (copy) => {
+    assert.deepEqual(await copy.compare(), []);
+    await change(copy);
+  });
+}
+
 /** The manifest's script as a person would run it. */
 export async function runScript(stored: StoredBackup, target: string): Promise<void> {
   const script = `set -eu\nplain() { cat "$VAULT/$1"; }\n${stored.result.restoreScript}`;

@@ -59,20 +59,14 @@ export function postgresKit(): EngineKit {
     return decodeURIComponent(url.pathname.slice(1));
   };
 
-  async function failingServer(): Promise<{ server: PostgresServer; source: SourceRef }> {
-    const doomed = await newServer();
-    own.push(doomed);
-    await doomed.sql('postgres', 'create database doomed');
-    await fillEvents(doomed, 'doomed', 40_000);
-    return { server: doomed, source: sourceOf({ url: urlOf(doomed.port, 'doomed') }) };
-  }
-
-  async function failing(break_: (server: PostgresServer) => Promise<void>): Promise<Failing> {
-    const { server: doomed, source } = await failingServer();
+  async function failing(at: PostgresServer, break_: (server: PostgresServer) => Promise<void>): Promise<Failing> {
+    await at.sql('postgres', 'drop database if exists doomed');
+    await at.sql('postgres', 'create database doomed');
+    await fillEvents(at, 'doomed', 40_000);
     return {
-      source,
+      source: sourceOf({ url: urlOf(at.port, 'doomed') }),
       at: async (stage) => {
-        if (stage === 'reading') await break_(doomed);
+        if (stage === 'reading') await break_(at);
       },
     };
   }
@@ -89,7 +83,7 @@ export function postgresKit(): EngineKit {
       server = await newServer();
       assert.equal(server.password, password);
       const database = await freshDatabase(server);
-      await fillEvents(server, database, 20_000);
+      await fillEvents(server, database, 5000);
       probed = at(database, {
         probes: {
           sequence: 'select max(sequence_number) from events',
@@ -123,16 +117,20 @@ export function postgresKit(): EngineKit {
       );
     },
     failures: {
-      'the server dies': () => failing((doomed) => doomed.crash()),
+      'the server dies': async () => {
+        const doomed = await newServer();
+        own.push(doomed);
+        return failing(doomed, (it) => it.crash());
+      },
       'its backends are terminated': () =>
-        failing(async (doomed) => {
-          await doomed.sql(
+        failing(server, async (it) => {
+          await it.sql(
             'postgres',
             `select pg_terminate_backend(pid) from pg_stat_activity where datname = 'doomed' and application_name <> 'psql'`,
           );
         }),
       'pg_dump is killed': () =>
-        failing(async () => {
+        failing(server, async () => {
           const dumps = livingProcesses('no such path').filter(({ args }) => args[0]?.endsWith('pg_dump'));
           assert.ok(dumps.length > 0, 'no pg_dump is running');
           for (const { pid } of dumps) process.kill(pid, 'SIGKILL');
@@ -148,6 +146,15 @@ export function postgresKit(): EngineKit {
       'a sequence stands elsewhere': async ({ where }) => psql(where, `select nextval('events_sequence_number_seq')`),
       'an index is missing': async ({ where }) => psql(where, 'alter table accounts drop constraint accounts_pkey'),
       'a large object changed': async ({ where }) => psql(where, `select lo_put(4242, 3, 'X')`),
+    },
+    async keep({ where }) {
+      const name = new URL(where).pathname.slice(1);
+      const elsewhere = where.replace(`/${name}`, '/template1');
+      await psql(elsewhere, `create database kept template ${name}`);
+      return async () => {
+        await psql(elsewhere, `drop database ${name}`);
+        await psql(elsewhere, `create database ${name} template kept`);
+      };
     },
     placeOf: (source) =>
       (source.settings.postgres as PostgresSettings).url.replace('${PGPASS}', encodeURIComponent(password)),
