@@ -55,13 +55,14 @@ export async function firstProcess(path: string, before: readonly SeenProcess[],
 }
 
 /** Watches the arguments of all children until `stop`, which returns every argument list that was seen. */
-export function watchArguments(path: string): { stop(): readonly string[] } {
+export function watchArguments(path: string): { saw(part: string): boolean; stop(): readonly string[] } {
   const seen = new Set<string>();
   const look = (): void => {
     for (const { args } of livingProcesses(path)) seen.add(args.join(' '));
   };
   const timer = setInterval(look, 5);
   return {
+    saw: (part) => [...seen].some((args) => args.includes(part)),
     stop() {
       clearInterval(timer);
       look();

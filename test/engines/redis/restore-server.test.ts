@@ -11,6 +11,7 @@ import { contentsOf, write } from '#test/engines/redis/contents';
 import { fillWithEverything, fillWithOddNames } from '#test/engines/redis/data';
 import { createBench, sourceOf } from '#test/engines/redis/kit';
 import type { RedisServer } from '#test/servers/redis';
+import { until } from '#test/until';
 
 const bench = createBench();
 let opened: TestRun;
@@ -157,20 +158,23 @@ test('TLS, and a user with password: no secret in any argument list', async () =
   const target = await bench.server({
     tls: true,
     acl: ['user default off', 'user restorer on >very-secret-word ~* +@all'],
+    password: 'very-secret-word',
   });
   const { ca, cert, key } = target.tls as NonNullable<typeof target.tls>;
   const url = `rediss://restorer:very-secret-word@127.0.0.1:${target.port}?cacert=${ca}&cert=${cert}&key=${key}`;
   const watch = watchArguments(run.scratch);
   let seen: readonly string[];
   try {
-    assert.equal((await restore(url)).verified, true);
+    // Until the watcher has seen the child that writes.
+    await target.cli(['--user', 'restorer', 'CLIENT', 'PAUSE', '60000', 'WRITE']);
+    const restoring = restore(url);
+    await until(() => watch.saw('--pipe'), 'the child that writes').finally(() =>
+      target.cli(['--user', 'restorer', 'CLIENT', 'UNPAUSE']),
+    );
+    assert.equal((await restoring).verified, true);
   } finally {
     seen = watch.stop();
   }
-  assert.ok(
-    seen.some((args) => args.includes('--pipe')),
-    'the watcher saw nothing',
-  );
   assert.deepEqual(
     seen.filter((args) => args.includes('very-secret-word')),
     [],
