@@ -58,6 +58,12 @@ describe('bin/holdfast runs the bundle, which starts faster, or the sources', ()
     assert.equal(runs(), 'sources');
   });
 
+  test('the sources, when the bundle was made by a clock that was ahead: nothing would ever be newer', () => {
+    const ahead = new Date(Date.now() + 3_600_000);
+    utimesSync(at('dist/cli/holdfast.cjs'), ahead, ahead);
+    assert.equal(runs(), 'sources');
+  });
+
   test('the sources, when there is no bundle', () => {
     rmSync(at('dist'), { recursive: true });
     assert.equal(runs(), 'sources');

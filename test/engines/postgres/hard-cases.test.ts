@@ -57,8 +57,7 @@ describe('postgres: what loads otherwise than it was, and is right', () => {
       create table hashed_2 partition of hashed for values with (modulus 3, remainder 2);
       insert into painted select (enum_range(null::colour))[1 + i % 8], 1 + i % 2, 'note ' || i from generate_series(1, 200) i`);
     await withBackup(source, async (stored, run) => {
-      const change = (sql: string) =>
-        differencesAfter(stored, source, run, async (copy) => void (await sqlAt(copy.where, sql)));
+      const change = (sql: string) => differencesAfter(stored, source, run, (copy) => sqlAt(copy.where, sql));
       assert.deepEqual(await change(`update hashed set note = 'other' where note = 'note 8'`), [
         'table public.hashed: same 100 rows, other content',
       ]);
@@ -74,16 +73,12 @@ describe('postgres: what loads otherwise than it was, and is right', () => {
     const { source } = await database(`create extension pg_stat_statements version '1.8'; create type own as (a int)`);
     await withBackup(source, async (stored, run) => {
       assert.deepEqual(
-        await differencesAfter(
-          stored,
-          source,
-          run,
-          async (copy) =>
-            void (await sqlAt(
-              copy.where,
-              `
+        await differencesAfter(stored, source, run, (copy) =>
+          sqlAt(
+            copy.where,
+            `
         alter extension pg_stat_statements drop view pg_stat_statements_info; drop view pg_stat_statements_info; drop type own`,
-            )),
+          ),
         ),
         ['types: 2, restored 1'],
       );
@@ -97,11 +92,8 @@ describe('postgres: what loads otherwise than it was, and is right', () => {
       create materialized view apart as select * from t; refresh materialized view base with no data`);
     await withBackup(source, async (stored, run) => {
       assert.deepEqual(
-        await differencesAfter(
-          stored,
-          source,
-          run,
-          async (copy) => void (await sqlAt(copy.where, 'refresh materialized view apart with no data')),
+        await differencesAfter(stored, source, run, (copy) =>
+          sqlAt(copy.where, 'refresh materialized view apart with no data'),
         ),
         ['materialized view public.apart: populated in the source, not populated in the restored copy'],
       );
@@ -191,12 +183,7 @@ describe('postgres: what loads otherwise than it was, and is right', () => {
     await withBackup(source, async (stored, run) => {
       for (const change of ['p = row(1, 3) where (p).a = 1', 'd = null where p is null'])
         assert.deepEqual(
-          await differencesAfter(
-            stored,
-            source,
-            run,
-            async (copy) => void (await sqlAt(copy.where, `update t set ${change}`)),
-          ),
+          await differencesAfter(stored, source, run, (copy) => sqlAt(copy.where, `update t set ${change}`)),
           ['table public.t: same 2 rows, other content'],
         );
     });
